@@ -1,0 +1,129 @@
+/* Arenas: bump allocation from blocks, and a list of destructors. */
+#include "base/arena.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { FIRST_BLOCK = 1024, LAST_BLOCK = 65536, ALIGN = 16 };
+
+struct arena_block {
+    struct arena_block *next;
+    size_t size;
+    _Alignas(ALIGN) char data[];
+};
+
+struct arena_owned {
+    struct arena_owned *next;
+    void *p;
+    ath_fn *destroy;
+};
+
+void arena_init(ath_arena *a)
+{
+    *a = (ath_arena){ 0 };
+}
+
+static struct arena_block *block_new(size_t size)
+{
+    struct arena_block *b = malloc(sizeof(*b) + size);
+
+    if (!b)
+        abort();
+    b->size = size;
+    return b;
+}
+
+/* A piece too large for the current block: a block of its own, or a new current one. */
+static void *arena_more(ath_arena *a, size_t n)
+{
+    size_t size = a->block ? a->block->size * 2 : FIRST_BLOCK;
+    struct arena_block *b;
+
+    if (size > LAST_BLOCK)
+        size = LAST_BLOCK;
+    if (size < FIRST_BLOCK)
+        size = FIRST_BLOCK;
+    if (a->block && n > size / 4) { /* behind the current one, whose room stays in use */
+        b = block_new(n);
+        b->next = a->block->next;
+        a->block->next = b;
+        return b->data;
+    }
+    while (size < n)
+        size *= 2;
+    b = block_new(size);
+    b->next = a->block;
+    a->block = b;
+    a->at = b->data + n;
+    a->end = b->data + size;
+    return b->data;
+}
+
+void *arena_raw(ath_arena *a, size_t n)
+{
+    void *p = a->at;
+
+    n = (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    a->used += n;
+    if (n > (size_t)(a->end - a->at))
+        return arena_more(a, n);
+    a->at += n;
+    return p;
+}
+
+void *arena_alloc(ath_arena *a, size_t n)
+{
+    return memset(arena_raw(a, n), 0, n);
+}
+
+ath_str arena_str(ath_arena *a, ath_str s)
+{
+    char *p = arena_raw(a, s.n + 1);
+
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    p[s.n] = 0;
+    return (ath_str){ p, s.n };
+}
+
+ath_str arena_printf(ath_arena *a, const char *fmt, ...)
+{
+    va_list ap;
+    char *p;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    p = arena_raw(a, (size_t)n + 1);
+    va_start(ap, fmt);
+    vsnprintf(p, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    return (ath_str){ p, (size_t)n };
+}
+
+void arena_own(ath_arena *a, void *p, ath_fn *destroy)
+{
+    struct arena_owned *o = arena_raw(a, sizeof(*o));
+
+    *o = (struct arena_owned){ a->owned, p, destroy };
+    a->owned = o;
+}
+
+void arena_free(ath_arena *a)
+{
+    while (a->owned) {
+        struct arena_owned *o = a->owned;
+        a->owned = o->next;
+        o->destroy(o->p);
+    }
+    while (a->block) {
+        struct arena_block *b = a->block;
+        a->block = b->next;
+        free(b);
+    }
+    arena_init(a);
+}

@@ -1,0 +1,1 @@
+typedef int layer_config_is_empty;

@@ -1,0 +1,1 @@
+typedef int layer_db_is_empty;

@@ -1,0 +1,1 @@
+typedef int layer_http_is_empty;

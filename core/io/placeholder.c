@@ -1,0 +1,1 @@
+typedef int layer_io_is_empty;

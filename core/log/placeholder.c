@@ -1,0 +1,1 @@
+typedef int layer_log_is_empty;

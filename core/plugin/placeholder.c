@@ -1,0 +1,1 @@
+typedef int layer_plugin_is_empty;

@@ -1,0 +1,82 @@
+/* sdk/lib/text.h - views of text (ath_str) and numbers in text.
+ *
+ * An ath_str is a pointer and a length, passed by value and borrowed: it never owns. Nothing here
+ * allocates. Comparisons are by bytes; the "i" ones fold ASCII letters only.
+ */
+#ifndef SDK_LIB_TEXT_H
+#define SDK_LIB_TEXT_H
+
+#include <athena/plugin.h>
+
+#include <stdbool.h>
+
+#include "lib/banned.h"
+
+/* printf: "%.*s", STR_ARG(s) */
+#define STR_ARG(s) (int)(s).n, (s).n ? (s).p : ""
+
+static inline ath_str str_of(const char *z)
+{
+    return (ath_str){ z, z ? strlen(z) : 0 };
+}
+
+static inline ath_str str_from(const char *p, size_t n)
+{
+    return (ath_str){ p, n };
+}
+
+static inline bool str_eq(ath_str a, ath_str b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool str_is(ath_str a, const char *z)
+{
+    return str_eq(a, str_of(z));
+}
+
+bool str_ieq(ath_str a, ath_str b);
+bool str_starts(ath_str s, const char *prefix);
+bool str_ends(ath_str s, const char *suffix);
+
+/* Byte order, a prefix before what it begins; for sorting. */
+int str_cmp(ath_str a, ath_str b);
+
+/* Without blanks, tabs, CR and LF at both ends. */
+ath_str str_trim(ath_str s);
+
+/* The text from `from` to the end; empty when `from` is past it. */
+static inline ath_str str_after(ath_str s, size_t from)
+{
+    return from < s.n ? (ath_str){ s.p + from, s.n - from } : (ath_str){ s.p + s.n, 0 };
+}
+
+/* Position of the first `c`, or s.n. */
+size_t str_find(ath_str s, char c);
+
+/* Cuts the next piece up to `sep` off *rest. False when nothing is left. */
+bool str_next(ath_str *rest, char sep, ath_str *ret_piece);
+
+/* The whole text as a number; false when it is anything else or does not fit. */
+bool str_i64(ath_str s, int64_t *ret);
+bool str_u64(ath_str s, uint64_t *ret);
+bool str_double(ath_str s, double *ret);
+
+/* One grammar for all switches: 1 true yes on y, 0 false no off n, any case. */
+bool str_bool(ath_str s, bool *ret);
+
+/* "250ms", "5s", "10m", "2h", "1d"; a bare number is milliseconds. */
+bool str_msec(ath_str s, uint64_t *ret);
+
+/* "512", "64k", "2m", "1g" (powers of 1024; "kb", "kib" too). */
+bool str_bytes(ath_str s, uint64_t *ret);
+
+/* Edit distance, for "did you mean"; at most `most` + 1. */
+unsigned str_distance(ath_str a, ath_str b, unsigned most);
+
+/* True when the bytes are well-formed UTF-8 (no surrogates, nothing over U+10FFFF). */
+bool str_utf8(ath_str s);
+
+uint32_t str_hash(ath_str s);
+
+#endif
