@@ -1,0 +1,65 @@
+/* core/db/client.h - the databases that this process serves, by name.
+ *
+ * A client is a name, a connection URI and limits; its pools (one per loop) and its catalogue hang
+ * below it. The table is filled before the loops serve; later changes go through db_client_put()
+ * on the control loop and reach the loops by posting.
+ */
+#ifndef CORE_DB_CLIENT_H
+#define CORE_DB_CLIENT_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "io/task.h"
+
+struct db_options {              /* process-wide; from the configuration */
+    uint64_t budget;             /* most connections of the whole process */
+    uint64_t pool_max, pool_min; /* per client, over all loops */
+    uint64_t acquire_timeout_ms, idle_timeout_ms, max_lifetime_ms, connect_timeout_ms;
+    uint64_t query_timeout_ms;   /* statement_timeout of each session; 0: none */
+    uint64_t waiting_max;        /* longest waiting line per client and loop */
+    uint64_t prepared_max;       /* prepared statements kept per connection */
+};
+
+struct db_client {
+    char *name;                  /* lower case; what requests are matched by */
+    char *shown;                 /* as the configuration writes it */
+    const char *source;          /* "config", "catalog", "direct" */
+    bool active, frozen;
+    struct db_target *target;    /* hosts, credentials and TLS; private to db */
+    struct db_catalog *catalog;  /* private to db */
+    struct pgpool **pool;        /* by loop index; private to db */
+    atomic_uint connections;     /* open, of all loops */
+    atomic_uint idle;
+    atomic_bool up;              /* the last connection attempt worked */
+    char *down_reason;           /* words of the last failed attempt, redacted; under a lock */
+};
+
+/* Once, before anything else of db; loops[i]->index == i. */
+int db_start(const struct db_options *o, ath_loop *const *loops, uint32_t n, ath_err *e);
+void db_stop(void);              /* after the loops have stopped */
+int db_loop_init(ath_loop *l, ath_err *e);  /* on that loop's thread */
+void db_loop_fini(ath_loop *l);             /* closes its connections; the loop then runs out of handles */
+
+/* Adds or replaces. `uri` is postgres://, postgresql:// or athena://, with several hosts and
+ * target_session_attrs if wanted. Refused (ATH_E_CONFIG) without ever showing the password. */
+int db_client_put(const char *name, const char *uri, const char *source, ath_err *e);
+struct db_client *db_client_find(ath_str name);  /* trimmed and folded; NULL: none */
+size_t db_client_count(void);
+struct db_client *db_client_at(size_t i);        /* in order of adding */
+
+/* Whether a request may use it now: 0, or the contract's refusal (gateway.md 4.2). */
+int db_client_usable(const struct db_client *c, ath_err *e);
+
+/* Pool figures for metrics and health. */
+struct db_pool_stats {
+    uint64_t size, idle, waiting, max;
+    bool up;
+};
+void db_client_stats(const struct db_client *c, struct db_pool_stats *ret);
+
+/* Opens pool_min connections of each client and loads its catalogue, in the background; `ready`
+ * runs on the control loop when each has succeeded or failed once. */
+void db_warm(ath_loop *control, ath_fn *ready, void *arg);
+
+#endif

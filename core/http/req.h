@@ -1,0 +1,96 @@
+/* core/http/req.h - one request, from its first byte to its account.
+ *
+ * A request is a task (its first member), so an ath_req * of the ABI is a struct req *. It is driven
+ * through a table of phases (phase.h) that the server fills; http itself knows neither keys nor
+ * databases.
+ */
+#ifndef CORE_HTTP_REQ_H
+#define CORE_HTTP_REQ_H
+
+#include "base/rand.h"
+#include "http/router.h"
+#include "io/stream.h"
+#include "lib/buf.h"
+
+struct conn;
+
+/* How a request ended, for the one event. */
+enum req_ending {
+    REQ_ANSWERED = 1,            /* the whole answer was handed to the socket */
+    REQ_FAILED,                  /* answered with an error */
+    REQ_CLIENT_LEFT,             /* the peer closed before the answer */
+    REQ_TIMED_OUT,               /* its deadline passed */
+    REQ_CUT,                     /* the answer was cut: slow reader, broken stream, drain */
+};
+
+/* When each part began (loop time in ns, 0: never): differences are the event's times per phase. */
+enum req_mark { MARK_FIRST_BYTE, MARK_HEAD, MARK_BODY, MARK_HANDLER, MARK_DB_SENT, MARK_DB_DONE,
+                MARK_REPLY, MARK_END, MARKS };
+
+struct req {
+    ath_task task;               /* first */
+    struct conn *conn;           /* NULL: it came by `call`, or the client has left */
+    struct list node;            /* among the connection's, in order */
+    const struct http *http;
+    /* what came; all in the arena, each text ended by NUL */
+    ath_str method, target, path, query, body;
+    ath_pair *header;            /* names in lower case */
+    uint32_t header_count;
+    uint8_t  minor;              /* HTTP/1.minor */
+    bool     keep_alive, head;   /* head: HEAD, no body goes out */
+    bool     body_complete;
+    uint64_t body_bytes;
+    ath_stream *from;            /* ATH_RT_BODY */
+    ath_pair *args;              /* of the query string, decoded; see req_args() */
+    uint32_t args_count;
+    ath_str  peer;               /* the peer's address, without port */
+    /* what it means */
+    struct route_match match;
+    uint32_t phase;              /* the next one */
+    bool     waits;              /* a phase said PHASE_WAIT */
+    char     id[UUID_TEXT];
+    ath_str  given_id;           /* a valid inbound x-request-id */
+    ath_str  trace_id, parent_id; /* of a valid traceparent, else made here */
+    char     span_id[17];
+    ath_str  client_name;        /* trimmed, case kept; empty: none */
+    ath_who  who;
+    bool     asked;              /* allow() was called */
+    /* the answer */
+    int      status;
+    ath_str  type;
+    ath_str  reply;              /* body bytes, in the arena or kept by it */
+    ath_stream *sending;         /* or a pulled stream */
+    struct buf extra;            /* header lines set so far */
+    bool     answered;           /* reply() or send() was called, or the error envelope written */
+    bool     sent;
+    uint64_t sent_bytes;
+    /* the account */
+    uint64_t mark[MARKS];
+    enum req_ending ending;
+    ath_fact *fact;
+    uint32_t fact_count, fact_room;
+    ath_err  err;                /* of what failed */
+};
+
+static inline struct req *req_of(ath_task *t)
+{
+    return (struct req *)task_root(t);
+}
+
+/* The ABI's request calls (ath_req_api); any task below a request may be given. */
+ath_str req_info(ath_req *r, const char *what);
+ath_str req_param(ath_req *r, const char *name);
+ath_str req_header(ath_req *r, const char *name);        /* lower-case name; empty: absent */
+uint32_t req_pairs(ath_req *r, const char *where, const ath_pair **ret); /* "query", "header", "form" */
+ath_str req_body(ath_req *r);
+ath_stream *req_from(ath_req *r);
+void req_who(ath_req *r, ath_who *ret);
+void req_note(ath_req *r, const ath_fact *f);
+void req_set(ath_req *r, const char *name, ath_str value);
+int req_reply(ath_req *r, int status, const char *type, ath_str body);
+int req_send(ath_req *r, int status, const char *type, ath_stream *body);
+
+/* A fact by its key; empty value: none. */
+const ath_fact *req_fact(const struct req *r, const char *key);
+
+#endif

@@ -1,0 +1,41 @@
+/* core/io/stream.h - bytes in order between two operations, bounded.
+ *
+ * A stream belongs to a task and is freed with it. Each end is either a plugin (stream_read,
+ * stream_write) or a piece of the core, which sets the hooks. The side that is slower sets the
+ * pace: never more than `limit` bytes wait in between, plus one write.
+ *
+ *     producer in the core  stream_push(); stop when stream_full(); `room` says when to go on;
+ *                           `drop` says that the reader is gone
+ *     consumer in the core  `data` is called when bytes or the end are there; it takes them with
+ *                           stream_peek() and stream_take()
+ */
+#ifndef CORE_IO_STREAM_H
+#define CORE_IO_STREAM_H
+
+#include "io/task.h"
+
+struct stream_hooks {
+    void (*room)(ath_stream *s);
+    void (*drop)(ath_stream *s);
+    void (*data)(ath_stream *s);
+};
+
+ath_stream *stream_open(ath_task *t, size_t limit);      /* 0: 64 KiB */
+int stream_read(ath_task *t, ath_stream *s, ath_then *then, void *arg, ath_err *e);
+int stream_write(ath_task *t, ath_stream *s, ath_str b, ath_then *then, void *arg, ath_err *e);
+void stream_end(ath_stream *s, int rc);
+uint64_t stream_moved(const ath_stream *s);
+
+void stream_hook(ath_stream *s, const struct stream_hooks *hooks, void *impl);
+void *stream_impl(const ath_stream *s);
+void stream_push(ath_stream *s, ath_str b);              /* copies */
+bool stream_full(const ath_stream *s);
+ath_str stream_peek(const ath_stream *s);                /* the bytes that wait */
+void stream_take(ath_stream *s, size_t n);
+bool stream_ended(const ath_stream *s, int *ret_rc);     /* and nothing waits */
+void stream_drop(ath_stream *s);                         /* by the reader: the writer learns it */
+
+/* A stream that another task of the same loop goes on with: it then lives as long as that one. */
+void stream_move(ath_stream *s, ath_task *to);
+
+#endif

@@ -1,0 +1,121 @@
+/* core/io/task.h - the one thing that work hangs on: a request, a job, a tick, a command, a fork.
+ *
+ * A task lives on one loop and owns an arena, a deadline, its children and its running operations.
+ * It ends once: well (a reply, done) or with a negative code from its code. What still runs below it
+ * is then stopped and answers nobody. Its memory goes when the last reference goes: the task's own,
+ * one per running operation, one per child.
+ *
+ * An operation (struct op) is started by a call that takes `then` and finishes exactly once, by
+ * op_finish(). Its continuation runs later, from the loop's deferred work, never inside the call
+ * that started or finished it.
+ *
+ *     struct op *o = op_new(t, then, arg);     the call succeeded from here on
+ *     o->impl = x; o->stop = x_stop;           how to end it early
+ *     ...
+ *     o->done.rows = rows; op_finish(o, 0);    or: err_fail(op_err(o), rc, ...); op_finish(o, rc);
+ *
+ * States of a task:
+ *     running   continuations are called; when none is awaited and it has not ended: a bug of the
+ *               plugin, ended with code plugin_unanswered and the plugin's name
+ *     canceled  running operations end with ATH_E_CANCELED, continuations are still called; what
+ *               starts afterwards has the grace time
+ *     gone      (its client left, its parent ended) operations are stopped, no continuation is called
+ *     ended     the same, and type->end was called
+ */
+#ifndef CORE_IO_TASK_H
+#define CORE_IO_TASK_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "io/deadline.h"
+
+enum { TASK_MAGIC = 0x7a5c0001 };
+
+struct db_client;
+struct op;
+
+struct task_type {
+    const char *name;            /* "request", "job", "command" */
+    /* Called once, when the task ends; rc < 0: badly, and `e` has the words. `result` is what
+     * done() gave, else NULL. Not called for a task that is gone. */
+    void (*end)(ath_task *t, int rc, const ath_err *e, const ath_done *result);
+    /* Frees the object that the task is embedded in, after its arena was freed. */
+    void (*destroy)(ath_task *t);
+};
+
+struct ath_task {
+    uint32_t magic;
+    uint16_t refs, pending;      /* pending: operations whose continuation is awaited */
+    const struct task_type *type;
+    ath_self *self;              /* whose code runs; NULL: the core's own */
+    ath_loop *loop;
+    ath_task *parent;
+    struct list children, sibling, ops;
+    struct op *report;           /* of a fork: the parent's operation that waits for it */
+    struct db_client *client;    /* whose database an empty ath_query.client means; NULL: none */
+    const char *label;           /* "POST /gateway/fetch"; lives as long as the process */
+    struct deadline deadline;
+    ath_str dir;                 /* its private folder, once asked for */
+    const void *configs;         /* the view of the plugins' configs that it began with */
+    uint8_t ended, gone, canceled, busy; /* busy: its code runs right now */
+    uint8_t held, pad[3];        /* held: it waits for something that is no operation (a body) */
+    ath_arena arena;
+};
+
+struct op {
+    ath_task *task;
+    ath_then *then;
+    ath_done done;
+    ath_err *err;                /* NULL: use op_err() */
+    void (*stop)(struct op *o);  /* asks it to finish early; it may finish within the call. NULL: it cannot */
+    void (*release)(struct op *o); /* after the continuation: gives back what `done` points to */
+    void *impl;
+    struct list node;            /* among the task's, then among the loop's finished ones */
+    uint8_t finished, pad[7];
+};
+
+/* Fills a task that is embedded in something; its only reference is the caller's. `parent` may be
+ * NULL; a child takes loop, client, configs and deadline from its parent. */
+void task_init(ath_task *t, const struct task_type *type, ath_loop *loop, ath_self *self,
+               ath_task *parent);
+void task_ref(ath_task *t);
+void task_unref(ath_task *t);
+
+/* Runs the task's code from the outside (a handler, a first step): its return value < 0 ends the
+ * task with it; then the check for a task that waits for nothing. */
+void task_run(ath_task *t, ath_run *run, void *arg);
+
+/* Ends it; later calls change nothing. `e` is copied. */
+void task_end(ath_task *t, int rc, const ath_err *e, const ath_done *result);
+void task_leave(ath_task *t);    /* nobody waits for it any more: it is gone, with all below it */
+void task_cancel(ath_task *t);
+
+/* Absolute, by loop_now_ms(); 0: none. When it passes, the task is ended with ATH_E_TIMEOUT. */
+void task_deadline(ath_task *t, uint64_t at_ms);
+uint64_t task_left_ms(ath_task *t); /* UINT64_MAX: no deadline */
+
+/* The request, job or command at the top. */
+ath_task *task_root(ath_task *t);
+
+struct op *op_new(ath_task *t, ath_then *then, void *arg); /* in the task's arena */
+ath_err *op_err(struct op *o);   /* reset, ready to be filled */
+void op_finish(struct op *o, int rc);
+
+/* The ABI's operations (ath_task_api): documented in the public header. */
+int task_after(ath_task *t, uint64_t ms, ath_then *then, void *arg, ath_err *e);
+int task_work(ath_task *t, ath_run *blocking, ath_then *then, void *arg, ath_err *e);
+int task_spawn(ath_task *t, ath_child *c, ath_then *then, void *arg, ath_err *e);
+int task_fork(ath_task *t, const ath_fork *f, ath_then *then, void *arg, ath_err *e);
+void task_done(ath_task *t, const ath_done *result);
+ath_str task_dir(ath_task *t);
+
+/* A task without parent on `l`, from any thread. `loops` is process-wide: task_loops() names the
+ * work loops that begin and fork-spread choose from, in turn. */
+void task_begin(ath_self *self, ath_loop *l, const ath_fork *f);
+void task_loops(ath_loop *const *work, uint32_t n);
+ath_loop *task_work_loop(void);  /* the next of them */
+
+/* Tasks alive in the process, for the drain and for tests. */
+uint64_t task_alive(void);
+
+#endif
