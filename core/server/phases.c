@@ -1,0 +1,67 @@
+/* The phases that know keys and databases, and the table that puts them among http's own.
+ *
+ * Authentication comes before the body is read: a wrong key with a broken body is 401 and learns
+ * nothing else. A client is looked at only after that.
+ */
+#include "server/phases.h"
+
+#include "db/client.h"
+#include "lib/text.h"
+
+static const struct keys *keys;
+
+void phases_init(const struct keys *k)
+{
+    keys = k;
+}
+
+static int phase_auth(struct req *r, ath_err *e)
+{
+    return keys_check(keys, r, e);
+}
+
+/* The contract's words for a missing client (gateway.md 4.2). */
+static int client_missing(ath_err *e)
+{
+    err_raise(e, "missing_client_header",
+              "X-Athena-Client header or x-pg-uri is required and cannot be empty");
+    err_detail_str(e, "missing_header", str_of("X-Athena-Client or x-pg-uri"));
+    return e->rc;
+}
+
+static int client_unknown(ath_str name, ath_err *e)
+{
+    struct buf title = BUF_HEAP;
+
+    err_raise(e, "client_unknown", "Postgres client '%.*s' is not configured", STR_ARG(name));
+    buf_printf(&title, "Client '%.*s' is not available in the registry", STR_ARG(name));
+    err_detail_str(e, "title", buf_view(&title));
+    buf_free(&title);
+    return e->rc;
+}
+
+static int phase_ready(struct req *r, ath_err *e)
+{
+    struct db_client *client;
+
+    if (!(r->match.route->def.flags & ATH_RT_CLIENT))
+        return 0;
+    if (r->client_name.n == 0)
+        return client_missing(e);
+    client = db_client_find(r->client_name);
+    if (!client)
+        return client_unknown(r->client_name, e);
+    r->task.client = client;
+    return db_client_usable(client, e);
+}
+
+const struct phase server_phases[] = {
+    { "route", phase_route },
+    { "cors", phase_cors },
+    { "auth", phase_auth },
+    { "body", phase_body },
+    { "ready", phase_ready },
+    { "handler", phase_handler },
+};
+
+const uint32_t server_phase_count = ATH_COUNT(server_phases);

@@ -1,0 +1,223 @@
+"""Real parts for tests written in Python: a private PostgreSQL and an `athena serve`, in a temporary folder.
+
+    with Lab() as lab:
+        pg = lab.postgres()                       # a cluster on a Unix socket, as an unprivileged user
+        pg.run("create table t (id int)")
+        server = lab.athena(clients={"app": pg.uri("postgres")})
+        server.get("/ping")
+
+Everything started here is stopped and removed when the block ends, whatever happens in it.
+ATHENA_EXE names the executable (default: build/asan/athena, then build/release/athena); ATHENA_TEST_PG_BIN the folder
+with PostgreSQL's programs (default: the newest of Debian's).
+"""
+import glob
+import http.client
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ADMIN_KEY = "lab-admin-key"
+
+
+def executable():
+    given = os.environ.get("ATHENA_EXE")
+    for path in [given] if given else [f"{ROOT}/build/{p}/athena" for p in ("asan", "release", "debug")]:
+        if os.access(path, os.X_OK):
+            return path
+    raise SystemExit("no athena executable: build one (cmake --preset asan && cmake --build build/asan) or set ATHENA_EXE")
+
+
+def postgres_bin():
+    given = os.environ.get("ATHENA_TEST_PG_BIN")
+    if given:
+        return given
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda p: int(p.split("/")[4]))
+    if not found:
+        raise SystemExit("no PostgreSQL server found: install postgresql, or set ATHENA_TEST_PG_BIN")
+    return found[-1]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, seconds, check):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def unprivileged():
+    """PostgreSQL refuses root: the user that its programs run as, and how to become it."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            pass
+    return None
+
+
+class Postgres:
+    def __init__(self, folder, settings=(), bin=None):
+        self.bin = bin or postgres_bin()
+        self.user = unprivileged()
+        self.folder, self.data, self.log = folder, f"{folder}/data", f"{folder}/log"
+        os.makedirs(folder)
+        if self.user:
+            os.chown(folder, self.user.pw_uid, self.user.pw_gid)
+        os.chmod(folder, 0o755)
+        self.program("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        with open(f"{self.data}/postgresql.conf", "a") as f:
+            f.write(f"listen_addresses=''\nunix_socket_directories='{folder}'\nunix_socket_permissions=0777\n"
+                    "fsync=off\nfull_page_writes=off\nmax_connections=200\n")
+            f.writelines(f"{line}\n" for line in settings)
+        self.start()
+
+    def program(self, name, *args, check=True):
+        who = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LD_PRELOAD"))}
+        done = subprocess.run([f"{self.bin}/{name}", *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL, cwd="/", env=env, text=True, **who)
+        if check and done.returncode != 0:
+            raise AssertionError(f"{name} failed: {done.stdout}")
+        return done.stdout
+
+    def start(self):
+        self.program("pg_ctl", "-D", self.data, "-l", self.log, "-w", "start")
+
+    def stop(self, mode="fast"):
+        self.program("pg_ctl", "-D", self.data, "-m", mode, "-w", "stop", check=False)
+
+    def kill(self):
+        with open(f"{self.data}/postmaster.pid") as f:
+            os.kill(int(f.readline()), signal.SIGKILL)
+
+    def uri(self, database="postgres", user="postgres"):
+        return f"postgres://{user}@/{database}?host={self.folder}"
+
+    def run(self, sql, database="postgres", **variables):
+        sets = [a for k, v in variables.items() for a in ("-v", f"{k}={v}")]
+        path = f"{self.folder}/run.sql"
+        with open(path, "w") as f:
+            f.write(sql)
+        os.chmod(path, 0o644)
+        return self.program("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *sets, "-h", self.folder, "-U", "postgres",
+                            "-d", database, "-f", path)
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+class Athena:
+    def __init__(self, folder, config, env=(), args=("serve",), exe=None, wrapper=()):
+        os.makedirs(folder)
+        self.folder, self.exe = folder, exe or executable()
+        self.config = f"{folder}/config.yaml"
+        with open(self.config, "w") as f:
+            f.write(config)
+        self.logs = f"{folder}/logs"
+        self.port = free_port()
+        self.env = {"PATH": os.environ["PATH"], "HOME": folder, "ATHENA_TRACING_LOG_DIR": self.logs, "ATHENA_KEY_12": ADMIN_KEY,
+                    **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS") or k == "LD_LIBRARY_PATH"}, **dict(env)}
+        self.output = open(f"{folder}/output", "w+")
+        self.process = subprocess.Popen([*wrapper, self.exe, *args, "--config", self.config, "--port", str(self.port)], cwd=folder,
+                                        env=self.env, stdout=self.output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+    def said(self):
+        with open(f"{self.folder}/output", errors="replace") as f:
+            return f.read()
+
+    def ready(self, seconds=20):
+        def up():
+            if self.process.poll() is not None:
+                raise AssertionError(f"athena ended with {self.process.returncode}:\n{self.said()}")
+            try:
+                return self.get("/ping").status == 200
+            except OSError:
+                return False
+        wait_for("athena answers /ping", seconds, up)
+        return self
+
+    def request(self, method, path, body=None, headers=(), timeout=30):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            data = json.dumps(body).encode() if body is not None and not isinstance(body, (bytes, str)) else body
+            c.request(method, path, data, dict(headers))
+            r = c.getresponse()
+            return Answer(r.status, {k.lower(): v for k, v in r.getheaders()}, r.read().decode(errors="replace"))
+        finally:
+            c.close()
+
+    def get(self, path, headers=(), **kw):
+        return self.request("GET", path, None, headers, **kw)
+
+    def fetch(self, client, body, key=ADMIN_KEY, **kw):
+        return self.request("POST", "/gateway/fetch", body, {"x-athena-client": client, "x-athena-key": key,
+                                                             "content-type": "application/json"}, **kw)
+
+    def stop(self, seconds=40):
+        """Ends it politely; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"athena did not stop within {seconds} s:\n{self.said()[-4000:]}")
+        self.output.close()
+        return self.process.returncode
+
+
+class Lab:
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="athena-lab-")
+        os.chmod(self.folder, 0o755)
+        self.things, self.count = [], 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for thing in reversed(self.things):
+            try:
+                thing.stop()
+            except AssertionError as e:
+                print(e)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def place(self, name):
+        self.count += 1
+        return f"{self.folder}/{name}{self.count}"
+
+    def postgres(self, **kw):
+        self.things.append(Postgres(self.place("pg"), **kw))
+        return self.things[-1]
+
+    def athena(self, clients, plugins=("routes-meta", "routes-gateway", "sink-file"), more="", wait=True, **kw):
+        """`clients`: name to URI; `more`: further YAML. Keys are enforced, as in what we ship."""
+        config = (f"plugins: [{', '.join(plugins)}]\nurls: []\nhosts: []\nauthenticator: []\napi:\n- port: 4052\n"
+                  "gateway:\n- enforce_api_keys: true\npostgres_clients:\n"
+                  + "".join(f"- {name}: \"{uri}\"\n" for name, uri in clients.items()) + more)
+        self.things.append(Athena(self.place("athena"), config, **kw))
+        return self.things[-1].ready() if wait else self.things[-1]
