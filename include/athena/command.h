@@ -1,0 +1,26 @@
+/* athena/command.h - operator commands: athena NAME ... */
+#ifndef ATHENA_COMMAND_H
+#define ATHENA_COMMAND_H
+
+#include <athena/config.h>
+#include <athena/task.h>
+
+/* clang-format off */
+
+/* cap.name: its words, "backup create". The plugin's note offers "command.backup" (the first word),
+ * so that the server finds the plugin without loading the others. */
+typedef struct {
+    ath_cap          cap;
+    const char      *summary;    /* one line of help */
+    const char      *columns;    /* names between commas: the table made from the JSON array or object
+                                  * that the command is done with; NULL: the JSON as it is */
+    const ath_field *field;      /* its options, as in config.h: --key value, or by position */
+    uint32_t         field_size, field_count;
+    size_t           options_size;       /* of the struct that the fields fill */
+    /* A task on the control loop. Ends with `done`: d->bytes is JSON, d->status the exit status. A
+     * negative code is printed and the command exits with 1. */
+    int (*run)(ath_task *t, const void *options, ath_err *e);
+} ath_command;
+
+/* clang-format on */
+#endif

@@ -1,0 +1,82 @@
+/* athena/http.h - requests to us, and requests of ours to others. */
+#ifndef ATHENA_HTTP_H
+#define ATHENA_HTTP_H
+
+#include <athena/log.h>
+#include <athena/task.h>
+
+/* clang-format off */
+
+/* The code of a route. Returns 0 (answered, or waiting for an operation) or a negative code, which
+ * becomes the error reply. On an HTTP loop: it may not block. */
+typedef int  ath_handler(ath_req *r, ath_err *e);
+
+enum {
+    ATH_HTTP_STREAM = 1,         /* the answer's body as d->stream; else whole, as d->bytes */
+    ATH_HTTP_PUBLIC = 2,         /* refuse private and link-local addresses */
+    ATH_HTTP_FOLLOW = 4          /* follow redirects, each checked again */
+};
+
+typedef struct {                 /* a request to somebody (ath_host.fetch) or to our routes (call) */
+    uint32_t size, flags;        /* ATH_HTTP_* */
+    const char *method;          /* "GET" */
+    ath_str  url;                /* of call: path and query */
+    ath_str  body;
+    ath_stream *from;            /* the body as a stream, instead */
+    uint64_t from_length;        /* its bytes; 0: unknown, sent in chunks */
+    uint64_t max_body;           /* limit of an answer that is no stream, in bytes; 0: 1 MiB */
+    const ath_pair *header;
+    uint32_t header_count;
+    uint32_t timeout_ms;         /* 0: what is left of the task's deadline */
+    ath_str  as;                 /* of call: with the rights of this key (its public id) */
+} ath_fetch;
+
+enum {                           /* what is known about the caller */
+    ATH_WHO_ADMIN     = 1,       /* the static admin key */
+    ATH_WHO_KEY       = 2,       /* a key of the key store */
+    ATH_WHO_ENFORCED  = 4,       /* keys are enforced for this client */
+    ATH_WHO_UNCHECKED = 8        /* the key store could not be asked, and the policy is open */
+};
+typedef struct {                 /* borrowed from the request */
+    uint32_t size, flags;        /* ATH_WHO_* */
+    ath_str  key_id, public_id;  /* of the key; empty: none */
+    ath_str  client;             /* that the key is bound to; empty: any */
+} ath_who;
+
+/* All of it may be used by the request and by the tasks that it forked on its loop. Texts are
+ * borrowed and live as long as the request. */
+typedef struct {
+    uint32_t size, pad;
+    /* "method", "path" (decoded of nothing, without the query), "query", "target" (both), "route"
+     * ("/rpc/{function}"), "client" (trimmed, as sent; empty: none), "id" (of the request: a UUID),
+     * "trace_id", "peer" (address without port), "host", "version" ("1.1"). Unknown: empty. */
+    ath_str     (*info)(ath_req *r, const char *what);
+    ath_str     (*param)(ath_req *r, const char *name);     /* {function}, else ?limit=; decoded */
+    ath_str     (*header)(ath_req *r, const char *name);    /* name in lower case; empty: absent */
+    /* All of "query", "header" or "form" (a url-encoded body), in order; returns how many. */
+    uint32_t    (*pairs)(ath_req *r, const char *where, const ath_pair **ret);
+    ath_str     (*body)(ath_req *r);     /* whole, decompressed; empty with ATH_RT_BODY */
+    ath_stream *(*from)(ath_req *r);     /* with ATH_RT_BODY: the body as it comes */
+    void        (*who)(ath_req *r, ath_who *ret);           /* ret->size set by the caller */
+    /* May the caller do all of these? With ATH_RT_ASKS no query runs before it was called with every
+     * relation that the query touches. ATH_E_DENIED: the words are in `e`, return it. */
+    int  (*allow)(ath_req *r, const ath_right *right, uint32_t n, ath_err *e);
+    /* Adds a fact ("table_name", "row_count") to the request's one event, which trace, metrics and
+     * log rows come from; the same key again replaces. Copied. */
+    void (*note)(ath_req *r, const ath_fact *f);
+    /* A header of the reply, copied; the same name again adds another. Those set so far go out with
+     * errors too. Bytes that a header may not hold are dropped. */
+    void (*set)(ath_req *r, const char *name, ath_str value);
+    /* In ath_routes.before only: what is "path", "query" or "client". */
+    void (*rewrite)(ath_req *r, const char *what, ath_str value);
+    /* Ends the request. The bytes of the body must live as long as the request (its arena, kept
+     * rows, static text). type NULL: no Content-Type. A second answer is ATH_E_BUG. */
+    int  (*reply)(ath_req *r, int status, const char *type, ath_str body);
+    int  (*send)(ath_req *r, int status, const char *type, ath_stream *body);
+    /* Runs one of our routes through all phases, with the caller's identity or with f->as:
+     * d->status, d->header, d->bytes or d->stream. In a command it goes over HTTP to --url. */
+    ATH_OP(call, const ath_fetch *f);
+} ath_req_api;
+
+/* clang-format on */
+#endif

@@ -1,0 +1,90 @@
+/* athena/pg.h - PostgreSQL.
+ *
+ * One ath_query is one trip: settings, statements and one Sync leave in one write, so its statements
+ * are one transaction (unless flags say otherwise). Statements are prepared once per connection, by
+ * their text and parameter types. SQL is fixed text or built from quoted names; values are
+ * parameters, always.
+ *
+ * A transaction with decisions in between holds a session: `open`, queries on it, `close`.
+ */
+#ifndef ATHENA_PG_H
+#define ATHENA_PG_H
+
+#include <athena/task.h>
+
+/* clang-format off */
+
+enum {                           /* of a statement, or of a query for all of its statements */
+    ATH_PG_READ         = 1,     /* plain read: may be repeated, may share a Sync */
+    ATH_PG_EACH         = 2,     /* a Sync after each: they stand alone */
+    ATH_PG_ALONE        = 4,     /* nothing else in its trip: CREATE INDEX CONCURRENTLY */
+    ATH_PG_READ_ONLY    = 8,     /* the transaction may not write */
+    ATH_PG_REPEATABLE   = 16,    /* isolation: repeatable read */
+    ATH_PG_SERIALIZABLE = 32,    /* isolation: serializable */
+    ATH_PG_RAW          = 64,    /* a caller's own SQL: cleaned up behind it */
+    ATH_PG_ROWS         = 128,   /* rows come in pieces: ask with `more` */
+    ATH_PG_COPY         = 256,   /* COPY: sends `from`, or gives d->stream */
+    ATH_PG_FENCED       = 512,   /* of a job: commits only while its lease is held */
+    ATH_PG_OWN          = 1024   /* of `open`: a new connection, not the pool's */
+};
+
+typedef struct {
+    const char     *sql;         /* $1, $2 ... never built from user text; lives until `then` */
+    const ath_str  *param;       /* text form; p NULL: SQL null. The bytes live until `then` */
+    const uint32_t *type;        /* type OIDs, 0: inferred; NULL: the server infers them all */
+    uint32_t        param_count; /* at most 65535 */
+    uint32_t        flags;       /* ATH_PG_* */
+} ath_stmt;
+
+typedef struct {                 /* one trip to one database */
+    uint32_t size, flags;        /* ATH_PG_* for all of its statements */
+    ath_str  client;             /* "": the request's or job's; "@control", "@auth", a name */
+    ath_str  uri;                /* instead of a name: a connection URI; never logged */
+    ath_session *session;        /* NULL: any connection of the pool */
+    const ath_stmt *stmt;
+    uint32_t stmt_size, stmt_count;
+    const ath_pair *set;         /* settings, for this transaction only; quoted by the host */
+    uint32_t set_count;
+    uint32_t timeout_ms;         /* 0: what is left of the task's deadline */
+    ath_stream *from;            /* what COPY ... FROM STDIN sends */
+} ath_query;
+
+/* A column of a result; frozen. name is borrowed from the rows. */
+typedef struct {
+    ath_str  name;
+    uint32_t type;               /* OID */
+    uint32_t relation;           /* OID of the table that it comes from; 0: none */
+    int32_t  typmod;             /* -1: none */
+    int32_t  attnum;             /* in that table; 0: none */
+} ath_column;
+
+/* Errors of operations: the database's own are mapped once to codes (unique_violation is
+ * ATH_E_CONFLICT and so on; ath_err_api.get(e, "sqlstate")); ATH_E_UPSTREAM: no connection;
+ * ATH_E_TIMEOUT: waited for a connection or an answer past the deadline; the statement is then
+ * cancelled in the server. */
+typedef struct {
+    uint32_t size, pad;
+    /* d->rows: the first statement's result; d->count: rows that it returned or changed. */
+    ATH_OP(query, const ath_query *q);
+    /* ATH_PG_ROWS: the next piece as d->rows; without rows: the end. */
+    ATH_OP(more, const ath_rows *rows);
+    /* A connection that the task holds: d->session. `q` names the database; its statements, if any,
+     * run first. */
+    ATH_OP(open, const ath_query *q);
+    void (*close)(ath_session *s);       /* gives it back, rolled back if a transaction is open */
+    /* Answers at the next notification on the channel that stmt[0].sql names: d->bytes is a JSON
+     * array of the payloads since last time; an empty array means that some may be missed. */
+    ATH_OP(listen, const ath_query *q);
+
+    /* Reading results, on the task's loop. Rows last until `then` returns, or as long as the task
+     * when kept. Indexes are bounded: past the end is a null. */
+    const ath_rows *(*next)(const ath_rows *rows);          /* of the next statement; NULL: none */
+    const ath_rows *(*keep)(ath_task *t, const ath_rows *rows);
+    uint32_t (*count)(const ath_rows *rows);
+    uint32_t (*columns)(const ath_rows *rows, const ath_column **ret);      /* how many */
+    ath_str  (*text)(const ath_rows *rows, uint32_t row, uint32_t col);     /* p NULL: null */
+    uint64_t (*affected)(const ath_rows *rows);             /* rows changed, by the command tag */
+} ath_pg_api;
+
+/* clang-format on */
+#endif
