@@ -113,6 +113,31 @@ void arena_own(ath_arena *a, void *p, ath_fn *destroy)
     a->owned = o;
 }
 
+void arena_join(ath_arena *to, ath_arena *from)
+{
+    struct arena_block *last = from->block;
+    struct arena_owned *oldest = from->owned;
+
+    if (oldest) { /* the newest of all: they are destroyed first */
+        while (oldest->next)
+            oldest = oldest->next;
+        oldest->next = to->owned;
+        to->owned = from->owned;
+    }
+    if (last && to->block) { /* behind the current block, whose room stays in use */
+        while (last->next)
+            last = last->next;
+        last->next = to->block->next;
+        to->block->next = from->block;
+    } else if (last) {
+        to->block = from->block;
+        to->at = from->at;
+        to->end = from->end;
+    }
+    to->used += from->used;
+    arena_init(from);
+}
+
 void arena_free(ath_arena *a)
 {
     while (a->owned) {

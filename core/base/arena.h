@@ -25,6 +25,9 @@ ath_str arena_str(ath_arena *a, ath_str s);     /* a copy that ends in NUL */
 ATH_PRINTF(2, 3) ath_str arena_printf(ath_arena *a, const char *fmt, ...);
 void arena_own(ath_arena *a, void *p, ath_fn *destroy);
 
+/* What `from` holds, destructors too, goes on with `to`; `from` is empty afterwards. */
+void arena_join(ath_arena *to, ath_arena *from);
+
 /* Runs the destructors and gives all memory back; the arena may be used again. */
 void arena_free(ath_arena *a);
 

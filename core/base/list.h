@@ -59,6 +59,18 @@ static inline struct list *list_pop(struct list *l)
     return node;
 }
 
+/* All of `from`, in its order, to `to`, which held nothing. */
+static inline void list_take(struct list *to, struct list *from)
+{
+    if (list_empty(from)) {
+        list_init(to);
+        return;
+    }
+    *to = *from;
+    to->next->prev = to->prev->next = to;
+    list_init(from);
+}
+
 /* `next` is read ahead, so the body may unlink `node`. */
 #define list_each(node, next_, l) \
     for (struct list *node = (l)->next, *next_ = node->next; node != (l); \
