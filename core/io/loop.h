@@ -46,6 +46,7 @@ struct ath_loop {
     _Atomic(const char *) running;
     atomic_uint_fast64_t running_since_ns;
     atomic_uint_fast64_t lag_ns; /* how late the last tick was */
+    atomic_uint_fast64_t tick_ns; /* clock_ns() of the last tick: every 250 ms unless it is stuck */
     atomic_uint_fast64_t turns;
     struct list deferred;
     struct loop_posts *posts;    /* private to loop.c */
@@ -82,5 +83,9 @@ static inline uint64_t loop_now_ms(ath_loop *l)
  * long as the process. */
 const char *loop_enter(ath_loop *l, const char *label);
 void loop_leave(ath_loop *l, const char *before);
+
+/* For the watchdog, any thread: the label of what runs and since when, as one consistent pair; NULL:
+ * nothing with a label runs. */
+const char *loop_busy(const ath_loop *l, uint64_t *ret_since_ns);
 
 #endif

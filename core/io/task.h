@@ -59,6 +59,8 @@ struct ath_task {
     const void *configs;         /* the view of the plugins' configs that it began with */
     uint8_t ended, gone, canceled, busy; /* busy: its code runs right now */
     uint8_t held, pad[3];        /* held: it waits for something that is no operation (a body) */
+    struct list streams;         /* ends of streams that it owns, reads or writes */
+    struct op *spare;            /* delivered operations, for op_new() */
     ath_arena arena;
 };
 
@@ -66,16 +68,18 @@ struct op {
     ath_task *task;
     ath_then *then;
     ath_done done;
-    ath_err *err;                /* NULL: use op_err() */
-    void (*stop)(struct op *o);  /* asks it to finish early; it may finish within the call. NULL: it cannot */
+    ath_err *err;                /* filled through op_err() only */
+    void (*stop)(struct op *o);  /* asks it to finish early; it may finish within the call, and may be
+                                    asked again. NULL: it cannot */
     void (*release)(struct op *o); /* after the continuation: gives back what `done` points to */
     void *impl;
     struct list node;            /* among the task's, then among the loop's finished ones */
     uint8_t finished, pad[7];
 };
 
-/* Fills a task that is embedded in something; its only reference is the caller's. `parent` may be
- * NULL; a child takes loop, client, configs and deadline from its parent. */
+/* Fills a task that is embedded in something; its only reference is the caller's, who gives it back
+ * with task_unref() whether the task has ended or is gone. `parent` may be NULL; a child takes loop,
+ * client, configs and deadline from its parent and keeps its parent's memory alive. */
 void task_init(ath_task *t, const struct task_type *type, ath_loop *loop, ath_self *self,
                ath_task *parent);
 void task_ref(ath_task *t);
@@ -85,10 +89,19 @@ void task_unref(ath_task *t);
  * task with it; then the check for a task that waits for nothing. */
 void task_run(ath_task *t, ath_run *run, void *arg);
 
-/* Ends it; later calls change nothing. `e` is copied. */
+/* Ends it; later calls change nothing, and neither do calls on a task that is gone. `e` may be NULL.
+ * type->end is called first, then what still runs below is stopped. */
 void task_end(ath_task *t, int rc, const ath_err *e, const ath_done *result);
 void task_leave(ath_task *t);    /* nobody waits for it any more: it is gone, with all below it */
 void task_cancel(ath_task *t);
+void task_cancel_all(ath_loop *l);   /* all that live on this loop */
+
+/* 0, or ATH_E_CANCELED when the task has ended or is gone: whoever starts an operation for a plugin
+ * asks first. */
+int task_may_start(ath_task *t, ath_err *e);
+
+/* How messages name whose code it was; set once, before the first task. */
+void task_self_name(const char *(*name)(const ath_self *self));
 
 /* Absolute, by loop_now_ms(); 0: none. When it passes, the task is ended with ATH_E_TIMEOUT. */
 void task_deadline(ath_task *t, uint64_t at_ms);
@@ -97,11 +110,16 @@ uint64_t task_left_ms(ath_task *t); /* UINT64_MAX: no deadline */
 /* The request, job or command at the top. */
 ath_task *task_root(ath_task *t);
 
+/* Operations are used again after their continuation, so a long task does not grow by them. `then`
+ * may be NULL: nobody is told. */
 struct op *op_new(ath_task *t, ath_then *then, void *arg); /* in the task's arena */
 ath_err *op_err(struct op *o);   /* reset, ready to be filled */
 void op_finish(struct op *o, int rc);
 
-/* The ABI's operations (ath_task_api): documented in the public header. */
+/* The ABI's operations (ath_task_api): documented in the public header. A fork reports when all that
+ * ran below it has ended; what it was done with then lives as long as its parent. A fork on another
+ * loop hands over `bytes`, `status` and `count` only. task_after() counts from the start of this turn
+ * and is at most two ticks of the wheel late. */
 int task_after(ath_task *t, uint64_t ms, ath_then *then, void *arg, ath_err *e);
 int task_work(ath_task *t, ath_run *blocking, ath_then *then, void *arg, ath_err *e);
 int task_spawn(ath_task *t, ath_child *c, ath_then *then, void *arg, ath_err *e);

@@ -1,1 +1,0 @@
-typedef int layer_io_is_empty;
