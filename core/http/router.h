@@ -24,6 +24,12 @@ struct route {
     uint32_t   id;               /* 0 .. count - 1 */
 };
 
+/* A closed gate is like no route. */
+static inline bool route_is_open(const struct route *r)
+{
+    return !r->gate || *(const int32_t *)r->gate;
+}
+
 struct route_match {
     const struct route *route;   /* NULL: see `allow` */
     ath_str param[ROUTE_PARAMS]; /* of each {name}, in order, percent-decoded into the arena */

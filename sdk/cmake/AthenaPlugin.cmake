@@ -1,3 +1,17 @@
+# athena_embed(TARGET FILE SYMBOL): the text of FILE as `const char SYMBOL[]`, ended by a NUL.
+function(athena_embed target file symbol)
+    get_filename_component(path ${file} ABSOLUTE)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
+    file(READ ${path} text)
+    string(REPLACE "\\" "\\\\" text "${text}")
+    string(REPLACE "\"" "\\\"" text "${text}")
+    string(REPLACE "\n" "\\n\"\n    \"" text "${text}")
+    set(out ${CMAKE_CURRENT_BINARY_DIR}/${target}.${symbol}.auto.c)
+    file(CONFIGURE OUTPUT ${out} @ONLY CONTENT
+         "extern const char @symbol@[];\nconst char @symbol@[] =\n    \"@text@\";\n")
+    target_sources(${target} PRIVATE ${out})
+endfunction()
+
 # athena_add_plugin(NAME SOURCES ... [LIBS ...] [NO_SDK]): one shared object with one exported name.
 # It may not call what it does not link (-z defs), so a call into the server's internals fails here.
 function(athena_add_plugin name)

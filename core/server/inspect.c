@@ -1,0 +1,207 @@
+/* Each word has a function that appends its text to a buffer. The three texts that describe the
+ * routes are built once, because the table of routes is complete before anything is served. */
+#include "server/inspect.h"
+
+#include "base/version.h"
+#include "db/client.h"
+#include "lib/json.h"
+#include "log/metric.h"
+#include "server/capabilities.h"
+#include "server/metrics.h"
+#include "server/openapi.h"
+
+static struct inspect_sources from;
+static struct buf routes, registry, openapi; /* read-only once the loops serve */
+
+static bool client_is_up(const struct db_client *c)
+{
+    return c->active && !c->frozen && atomic_load(&c->up);
+}
+
+struct census {
+    uint64_t registered, active, connected;
+};
+
+static struct census count_clients(void)
+{
+    struct census n = { .registered = db_client_count() };
+
+    for (size_t i = 0; i < n.registered; i++) {
+        const struct db_client *c = db_client_at(i);
+        n.active += c->active && !c->frozen;
+        n.connected += client_is_up(c);
+    }
+    return n;
+}
+
+/* The contract's three words for one of the special clients. */
+static ath_str store_state(const char *name)
+{
+    const struct db_client *c = name ? db_client_find(str_of(name)) : NULL;
+
+    if (!name)
+        return ATH_S("not_configured");
+    return c && client_is_up(c) ? ATH_S("online") : ATH_S("unavailable");
+}
+
+static void put_service(struct buf *b)
+{
+    bool online = count_clients().connected > 0;
+
+    buf_json_str(b, "version", str_of(athena_version));
+    buf_json_str(b, "cargo_toml_version", str_of(athena_published_version));
+    buf_lit(b, ",\"athena_api\":\"online\"");
+    buf_json_str(b, "athena_deadpool", online ? ATH_S("online") : ATH_S("offline"));
+    buf_lit(b, ",\"athena_scylladb\":\"online\""); /* a constant of the published interface */
+    buf_json_str(b, "gateway_auth_store", store_state(from.auth_client));
+    buf_json_str(b, "gateway_benchmark_client", store_state(from.benchmark_client));
+    buf_json_key(b, "capabilities");
+    capabilities_json(b);
+}
+
+static void put_clients(struct buf *b)
+{
+    struct census n = count_clients();
+
+    buf_printf(b, "{\"registered\":%llu,\"active\":%llu,\"connected\":%llu}",
+               (unsigned long long)n.registered, (unsigned long long)n.active,
+               (unsigned long long)n.connected);
+}
+
+static void put_stores(struct buf *b)
+{
+    buf_json_str(b, "logging_store", store_state(from.logging_client));
+    buf_json_str(b, "gateway_auth_store", store_state(from.auth_client));
+}
+
+/* One unreachable tenant must not take the others' gateway out of a load balancer, so a single
+ * connected client is enough. */
+static void put_unready(struct buf *b)
+{
+    if (from.http && atomic_load(&from.http->draining))
+        buf_lit(b, "the server is shutting down");
+    else if (from.listening && !atomic_load(from.listening))
+        buf_lit(b, "the server is starting");
+    else if (count_clients().connected == 0)
+        buf_lit(b, "no client's database is connected");
+}
+
+static void put_routes(struct buf *b)
+{
+    buf_str(b, buf_view(&routes));
+}
+
+static void put_registry(struct buf *b)
+{
+    buf_str(b, buf_view(&registry));
+}
+
+static void put_openapi(struct buf *b)
+{
+    buf_str(b, buf_view(&openapi));
+}
+
+static void put_metrics(struct buf *b)
+{
+    metric_render(b);
+}
+
+static const struct {
+    const char *what;
+    void (*put)(struct buf *b);
+} words[] = {
+    { "service", put_service },
+    { "provisioning", provisioning_json },
+    { "clients", put_clients },
+    { "stores", put_stores },
+    { "unready", put_unready },
+    { "routes", put_routes },
+    { "registry", put_registry },
+    { "openapi", put_openapi },
+    { "openapi-wss", openapi_wss },
+    { "metrics", put_metrics },
+    { "metrics.minimal", metrics_minimal },
+};
+
+ath_str inspect(ath_task *t, const char *what)
+{
+    struct buf b = ARENA_BUF(&t->arena);
+
+    for (size_t i = 0; i < ATH_COUNT(words); i++) {
+        if (strcmp(words[i].what, what) == 0)
+            words[i].put(&b);
+    }
+    return buf_view(&b);
+}
+
+static void add_route(struct buf *b, const struct route *r)
+{
+    buf_lit(b, "{");
+    buf_json_str(b, "path", str_of(r->def.path));
+    buf_lit(b, ",\"methods\":[");
+    buf_json(b, str_of(r->def.method));
+    buf_lit(b, "]");
+    buf_json_str(b, "summary", str_of(r->def.summary));
+    buf_lit(b, "}");
+}
+
+static const char *auth_word(uint32_t auth)
+{
+    static const char *const word[] = {
+        [ATH_AUTH_NONE] = "none",     [ATH_AUTH_ADMIN] = "admin",
+        [ATH_AUTH_GATEWAY] = "gateway", [ATH_AUTH_EITHER] = "admin_or_gateway",
+        [ATH_AUTH_MANAGEMENT] = "management", [ATH_AUTH_OWN] = "own",
+    };
+
+    return auth < ATH_COUNT(word) && word[auth] ? word[auth] : "unknown";
+}
+
+static void add_entry(struct buf *b, const struct route *r)
+{
+    buf_lit(b, "{\"source\":\"builtin\"");
+    buf_json_str(b, "method", str_of(r->def.method));
+    buf_json_str(b, "path", str_of(r->def.path));
+    buf_json_str(b, "plugin", str_of(r->plugin));
+    buf_json_str(b, "auth", str_of(auth_word(r->def.auth)));
+    if (r->def.right)
+        buf_json_str(b, "right", str_of(r->def.right));
+    if (r->def.limit)
+        buf_json_str(b, "limit", str_of(r->def.limit));
+    buf_json_bool(b, "needs_client", r->def.flags & ATH_RT_CLIENT);
+    buf_json_str(b, "summary", str_of(r->def.summary));
+    buf_lit(b, "}");
+}
+
+static void build_array(struct buf *b, void (*add)(struct buf *b, const struct route *r))
+{
+    buf_lit(b, "[");
+    for (size_t i = 0; i < router_count(from.router); i++) {
+        const struct route *r = router_at(from.router, i);
+        if (!route_is_open(r))
+            continue;
+        if (b->p[b->n - 1] != '[')
+            buf_lit(b, ",");
+        add(b, r);
+    }
+    buf_lit(b, "]");
+}
+
+int inspect_start(const struct inspect_sources *s, ath_err *e)
+{
+    (void)e;
+    from = *s;
+    build_array(&routes, add_route);
+    build_array(&registry, add_entry);
+    openapi_http(&openapi, from.router);
+    capabilities_start(from.router, from.env);
+    metrics_start(&from);
+    return 0;
+}
+
+void inspect_stop(void)
+{
+    buf_free(&routes);
+    buf_free(&registry);
+    buf_free(&openapi);
+    capabilities_stop();
+}
