@@ -1,0 +1,208 @@
+/* The tables of the core's keys, and what has to be put together from several of them. */
+#include "config/core_fields.h"
+
+#define T struct core_config
+#define FIELDS(name, section_, title_, ...) \
+    static const ath_field name##_fields[] = { __VA_ARGS__ }; \
+    static const struct config_table name##_table = { \
+        .section = (section_), .title = (title_), ATH_ARRAY(field, name##_fields) }
+
+/* clang-format off */
+FIELDS(server, "server", "The process: where it listens, its threads, its limits.",
+    ATH_STR(T, server.host, "host", "0.0.0.0", NULL, "Address to listen on."),
+    ATH_STR(T, server.unix_socket, "unix_socket", "", NULL, "Path of a Unix socket to listen on as well; empty: none."),
+    ATH_STR(T, server.plugin_dir, "plugin_dir", "", NULL, "Folder of the plugins; empty: the one of the installation.", .alias = "$ATHENA_PLUGIN_DIR"),
+    ATH_STR(T, server.state_dir, "state_dir", "/var/lib/athena", NULL, "Folder for what must outlive the process.", .alias = "$STATE_DIRECTORY"),
+    ATH_STR(T, server.runtime_dir, "runtime_dir", "/run/athena", NULL, "Folder for sockets and what a restart may lose.", .alias = "$RUNTIME_DIRECTORY"),
+    ATH_STR(T, server.roles, "roles", "", NULL, "Roles of this process, such as \"serve,worker:clone\"; empty: by the command's name."),
+    ATH_STR(T, server.admin_key, "admin_key", "", NULL, "The administrator's fixed key; empty: admin routes are closed.", .flags = ATH_CF_SECRET, .alias = "$ATHENA_KEY_12"),
+    ATH_STR(T, server.redis_url, "redis_url", "", NULL, "Redis for the cache and for admission; empty: none.", .flags = ATH_CF_SECRET, .alias = "$ATHENA_REDIS_URL"),
+    ATH_STR(T, server.log_filter, "log_filter", "info", NULL, "Levels to log: a comma list of \"level\" or \"target=level\" (error, warn, info, debug, trace, off).", .flags = ATH_CF_RELOAD, .alias = "$RUST_LOG"),
+    ATH_INT(T, server.loops, "loops", "0", "0..256", "HTTP loops; 0: one per processor, 4 at most."),
+    ATH_INT(T, server.work_loops, "work_loops", "0", "0..64", "Loops for jobs, ticks and checks; 0: 1, in a daemon one per processor, 4 at most."),
+    ATH_BOOL(T, server.allow_start_without_postgres, "allow_start_without_postgres", "false", "Start even when no usable client is configured.", .alias = "$ATHENA_ALLOW_START_WITHOUT_POSTGRES"),
+    ATH_BOOL(T, server.strict_methods, "strict_methods", "true", "Answer a known path with a wrong method by 405 and Allow; false: by 404.", .alias = "api.strict_methods"),
+    ATH_MSEC(T, server.drain_timeout_ms, "drain_timeout", "30s", "0..1h", "How long a stop waits for running requests and jobs."),
+    ATH_MSEC(T, server.stall_limit_ms, "stall_limit", "1s", "10ms..10m", "A handler that blocks its loop for longer is logged with its route."),
+    ATH_MSEC(T, server.stall_abort_ms, "stall_abort", "60s", "0..1h", "A loop that is blocked for longer ends the process, to be restarted; 0: never."),
+    ATH_MSEC(T, server.head_timeout_ms, "head_timeout", "60s", "100ms..1h", "From the first byte of a request to the end of its head; then 408.", .alias = "api.client_request_timeout_secs"),
+    ATH_MSEC(T, server.body_timeout_ms, "body_timeout", "60s", "100ms..1h", "Without a byte of an expected body; then 408."),
+    ATH_MSEC(T, server.idle_timeout_ms, "keep_alive", "15s", "100ms..1h", "An idle connection is closed after this.", .alias = "api.keep_alive_secs"),
+    ATH_MSEC(T, server.write_timeout_ms, "write_timeout", "60s", "100ms..1h", "A client that reads nothing for longer is cut."),
+    ATH_MSEC(T, server.request_timeout_ms, "request_timeout", "60s", "100ms..1h", "Deadline of a request whose route has no other."),
+    ATH_MSEC(T, server.disconnect_timeout_ms, "disconnect_timeout", "60s", "0..1h", "Grace for a connection that is being closed.", .alias = "api.client_disconnect_timeout_secs"),
+    ATH_BYTES(T, server.head_bytes, "head_limit", "64k", "1k..1m", "Largest request head."),
+    ATH_BYTES(T, server.target_bytes, "target_limit", "16k", "256..1m", "Longest request target (path and query)."),
+    ATH_BYTES(T, server.buffered_bytes, "buffered_limit", "256k", "16k..64m", "Reply bytes of one connection that wait in memory before its stream is paused."),
+    ATH_INT(T, server.head_fields, "head_fields", "100", "8..1000", "Most header fields of a request."),
+    ATH_INT(T, server.connections, "connections", "10000", "1..1000000", "Most open connections per HTTP loop.", .alias = "api.http_max_connections"),
+    ATH_INT(T, server.pipeline, "pipeline", "32", "1..1000", "Requests of one connection that may wait behind the first.")
+);
+
+FIELDS(pool, "pool", "Connections to the databases, for each client over all loops.",
+    ATH_INT(T, pool.budget, "budget", "400", "1..100000", "Most connections of the whole process."),
+    ATH_INT(T, pool.max_connections, "max_connections", "100", "1..500", "Most connections to one client.", .alias = "$ATHENA_PG_POOL_MAX_CONNECTIONS"),
+    ATH_INT(T, pool.min_connections, "min_connections", "0", "0..500", "Connections to one client that are kept open.", .alias = "$ATHENA_PG_POOL_MIN_CONNECTIONS"),
+    ATH_INT(T, pool.waiting_max, "waiting_max", "10000", "1..1000000", "Longest waiting line for one client, per loop; then 503."),
+    ATH_INT(T, pool.prepared_max, "prepared_max", "200", "0..10000", "Prepared statements kept per connection; 0: none."),
+    ATH_INT(T, pool.logging_max_connections, "logging_max_connections", "10", "1..50", "Most connections for log rows to the control plane.", .alias = "$ATHENA_LOGGING_POOL_MAX_CONNECTIONS"),
+    ATH_MSEC(T, pool.acquire_timeout_ms, "acquire_timeout", "8s", "10ms..5m", "How long a request waits for a connection.", .alias = "$ATHENA_PG_POOL_ACQUIRE_TIMEOUT_SECS"),
+    ATH_MSEC(T, pool.connect_timeout_ms, "connect_timeout", "8s", "10ms..5m", "How long opening a connection may take."),
+    ATH_MSEC(T, pool.idle_timeout_ms, "idle_timeout", "120s", "1s..1d", "An idle connection above min_connections is closed after this.", .alias = "$ATHENA_PG_POOL_IDLE_TIMEOUT_SECS"),
+    ATH_MSEC(T, pool.max_lifetime_ms, "max_lifetime", "900s", "0..30d", "A connection is replaced after this; 0: never.", .alias = "$ATHENA_PG_POOL_MAX_LIFETIME_SECS"),
+    ATH_MSEC(T, pool.reconnect_interval_ms, "reconnect_interval", "20s", "100ms..1h", "How often a database that is down is tried again.", .alias = "$ATHENA_CLIENT_RECONNECT_INTERVAL_SECS"),
+    ATH_BOOL(T, pool.test_before_acquire, "test_before_acquire", "true", "Accepted for the published variable; a broken connection is noticed at once here.", .alias = "$ATHENA_PG_POOL_TEST_BEFORE_ACQUIRE")
+);
+
+FIELDS(api, "api", "The listener and everything every route shares.",
+    ATH_INT(T, api.port, "port", "4052", "0..65535", "TCP port; of --port, 0 picks a free one."),
+    ATH_MSEC(T, api.keep_alive_ms, "keep_alive_secs", "15", NULL, "Idle time of a connection in seconds; see server.keep_alive."),
+    ATH_MSEC(T, api.client_request_timeout_ms, "client_request_timeout_secs", "60", NULL, "Time to receive a request head in seconds; see server.head_timeout."),
+    ATH_MSEC(T, api.client_disconnect_timeout_ms, "client_disconnect_timeout_secs", "60", NULL, "Grace for a closing connection in seconds."),
+    ATH_MSEC(T, api.tcp_keepalive_ms, "tcp_keepalive_secs", "75", NULL, "Idle time before TCP keep-alive probes, in seconds."),
+    ATH_INT(T, api.http_workers, "http_workers", "8", "1..256", "Worker threads of the published server; here see server.loops."),
+    ATH_INT(T, api.http_max_connections, "http_max_connections", "10000", "1..1000000", "Open connections per loop; see server.connections."),
+    ATH_INT(T, api.http_backlog, "http_backlog", "2048", "1..65535", "Connections that may wait to be accepted."),
+    ATH_MSEC(T, api.cache_ttl_ms, "cache_ttl", "240", NULL, "Time to live of the response cache in seconds."),
+    ATH_INT(T, api.cache_max_bytes, "cache_max_bytes", "67108864", "0..1099511627776", "Most bytes of the response cache.", .flags = CONFIG_CF_STRICT),
+    ATH_MSEC(T, api.pool_idle_timeout_ms, "pool_idle_timeout", "90", NULL, "Idle time of outgoing HTTP connections in seconds."),
+    ATH_BYTES(T, api.max_body_bytes, "max_body_bytes", "2097152", "1k..1g", "Largest request body.", .flags = CONFIG_CF_STRICT, .alias = "api.json_body_limit_bytes"),
+    ATH_BOOL(T, api.prometheus_metrics_enabled, "prometheus_metrics_enabled", "true", "Serve all metrics; false: only three of them."),
+    ATH_BOOL(T, api.metrics_require_key, "metrics_require_key", "false", "Ask for a key on /metrics.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, api.metrics_key, "metrics_key", "", NULL, "The key that /metrics takes besides the admin key.", .flags = CONFIG_CF_STRICT | ATH_CF_SECRET),
+    ATH_BOOL(T, api.cors_enforce, "cors_enforce", "false", "Apply the list of origins; false: any origin, as published.", .flags = CONFIG_CF_STRICT),
+    ATH_BOOL(T, api.cors_allow_any_origin, "cors_allow_any_origin", "false", "Any origin may call, whatever the list says."),
+    ATH_STR(T, api.cors_allowed_origins, "cors_allowed_origins", "", NULL, "Origins that may call; ATHENA_CORS_ALLOWED_ORIGINS adds to them."),
+    ATH_MSEC(T, api.cors_max_age_ms, "cors_max_age_secs", "600", "0..1d", "How long a browser may keep a preflight's answer, in seconds.", .flags = CONFIG_CF_STRICT),
+    ATH_BOOL(T, api.immortal_cache, "immortal_cache", "false", "Accepted without effect.")
+);
+
+#define RATE(m, group, per_second_, burst_, what) \
+    ATH_BOOL(T, gateway.m.enabled, "rate_limit_" group "_enabled", "false", "Limit " what " per client address."), \
+    ATH_INT(T, gateway.m.per_second, "rate_limit_" group "_per_second", per_second_, "1..4294967295", "Requests per second."), \
+    ATH_INT(T, gateway.m.burst, "rate_limit_" group "_burst", burst_, "1..4294967295", "Requests at once.")
+
+FIELDS(gateway, "gateway", "The data plane: control plane, keys, limits, queues.",
+    ATH_STR(T, gateway.logging_client, "logging_client", "", NULL, "Client that holds the control plane; empty: its routes answer 503."),
+    ATH_STR(T, gateway.logging_pg_uri, "logging_pg_uri", "", NULL, "URI of the logging client, instead of its entry in postgres_clients.", .flags = ATH_CF_SECRET),
+    ATH_STR(T, gateway.logging_pg_uri_env_var, "logging_pg_uri_env_var", "", NULL, "Name of a variable that holds that URI."),
+    ATH_STR(T, gateway.auth_client, "auth_client", "", NULL, "Client that holds API keys and rights; empty: the logging client."),
+    ATH_STR(T, gateway.benchmark_client, "benchmark_client", "", NULL, "Shown in health and metrics; empty: the logging client."),
+    ATH_BOOL(T, gateway.enforce_api_keys, "enforce_api_keys", "false", "Ask for a key on every gateway route. The shipped file says true.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.unenforced_scope, "unenforced_scope", "all", "all|data|none", "Which classes stay open when keys are not enforced.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.api_key_fail_mode, "api_key_fail_mode", "fail_closed", "fail_closed|fail_open", "When the key store cannot be asked: 503, or let requests through."),
+    ATH_STR(T, gateway.key_carriers, "key_carriers", "x-athena-key,x-api-key,apikey", NULL, "Headers that carry a key, in their order.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.trusted_proxies, "trusted_proxies", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7", NULL, "Peers whose forwarding headers count.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.host_routing_precedence, "host_routing_precedence", "host", "host|header", "Whether a tenant's host name beats X-Athena-Client.", .flags = CONFIG_CF_STRICT),
+    ATH_BOOL(T, gateway.rights_strict, "rights_strict", "false", "A right on a table does not follow from one on its schema.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.rights_protected_schemas, "rights_protected_schemas", "athena,pg_catalog,information_schema", NULL, "Schemas that need a right of their own.", .flags = CONFIG_CF_STRICT),
+    ATH_BOOL(T, gateway.session_org_roles, "session_org_roles", "false", "Organization roles of sessions count as rights.", .flags = CONFIG_CF_STRICT),
+    ATH_MSEC(T, gateway.auth_cache_ttl_ms, "auth_cache_ttl_ms", "2000", "0..1h", "How long a key's rights are remembered; 0: not at all.", .flags = CONFIG_CF_STRICT),
+    ATH_MSEC(T, gateway.last_used_interval_ms, "last_used_interval_secs", "30", "0..1d", "How often a key's last use is written; 0: at every request.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.auth_log_unenforced, "auth_log_unenforced", "full", "full|sampled|off", "Key log rows of requests that needed no key.", .flags = CONFIG_CF_STRICT),
+    ATH_BOOL(T, gateway.database_backed_client_loading, "database_backed_client_loading", "true", "Load clients from the catalogue of the control plane."),
+    ATH_STR(T, gateway.statistics_refresh_mode, "client_statistics_startup_refresh_mode", "fast", "fast|full", "How client statistics are computed at start."),
+    ATH_INT(T, gateway.statistics_lookback_days, "client_statistics_startup_refresh_lookback_days", "0", "0..4294967295", "Days that this looks back; 0: all rows."),
+    ATH_BOOL(T, gateway.force_camel_case_to_snake_case, "force_camel_case_to_snake_case", "false", "Turn camelCase column names of requests into snake_case."),
+    ATH_BOOL(T, gateway.auto_cast_uuid_filter_values_to_text, "auto_cast_uuid_filter_values_to_text", "true", "Compare UUID-shaped filter values as text with text columns."),
+    ATH_BOOL(T, gateway.allow_schema_names_prefixed_as_table_name, "allow_schema_names_prefixed_as_table_name", "true", "\"schema.table\" as a table name names both."),
+    ATH_BOOL(T, gateway.jdbc_allow_private_hosts, "jdbc_allow_private_hosts", "false", "Direct URIs may name private addresses."),
+    ATH_STR(T, gateway.jdbc_allowed_hosts, "jdbc_allowed_hosts", "", NULL, "Hosts that direct URIs may name; empty: any."),
+    ATH_MSEC(T, gateway.resilience_timeout_ms, "resilience_timeout_secs", "30", NULL, "Limit of one database operation in seconds."),
+    ATH_INT(T, gateway.resilience_read_max_retries, "resilience_read_max_retries", "1", "0..20", "How often a read is tried again."),
+    ATH_MSEC(T, gateway.resilience_initial_backoff_ms, "resilience_initial_backoff_ms", "100", NULL, "Wait before the first retry, in milliseconds."),
+    ATH_MSEC(T, gateway.insert_execution_window_ms, "insert_execution_window_ms", "0", NULL, "Inserts that arrive within it are joined; 0: off."),
+    ATH_INT(T, gateway.insert_window_max_batch, "insert_window_max_batch", "100", "1..10000", "Most rows joined."),
+    ATH_INT(T, gateway.insert_window_max_queued, "insert_window_max_queued", "10000", "1..1000000", "Most inserts waiting to be joined."),
+    ATH_STR(T, gateway.insert_merge_deny_tables, "insert_merge_deny_tables", "", NULL, "Tables whose inserts are never joined."),
+    ATH_BOOL(T, gateway.admission_limit_enabled, "admission_limit_enabled", "false", "Limit requests per window, over all routes."),
+    ATH_MSEC(T, gateway.admission_window_ms, "admission_window_secs", "1", "1s..1d", "Length of a window in seconds."),
+    ATH_INT(T, gateway.admission_global, "admission_global_requests_per_window", "0", "0..10000000", "Requests of everybody per window; 0: any number."),
+    ATH_INT(T, gateway.admission_per_client, "admission_per_client_requests_per_window", "0", "0..10000000", "Requests per client and window; 0: any number."),
+    ATH_STR(T, gateway.admission_store_backend, "admission_store_backend", "redis", "memory|redis", "Where windows are counted; without Redis: in memory."),
+    ATH_STR(T, gateway.admission_store_fail_mode, "admission_store_fail_mode", "fail_closed", "fail_closed|fail_open", "When that store is down: 503, or let requests through."),
+    ATH_BOOL(T, gateway.admission_defer_on_limit_enabled, "admission_defer_on_limit_enabled", "false", "Queue a query over the limit instead of refusing it."),
+    ATH_STR(T, gateway.admission_defer_route_prefixes, "admission_defer_route_prefixes", "", NULL, "Paths for which that holds."),
+    ATH_STR(T, gateway.admission_exempt_paths, "admission_exempt_paths", "/ping,/health,/health/cluster,/metrics", NULL, "Paths that are never limited.", .flags = CONFIG_CF_STRICT),
+    ATH_BYTES(T, gateway.query_body_limit_bytes, "query_body_limit_bytes", "2097152", "1k..1g", "Largest body of /gateway/query.", .flags = CONFIG_CF_STRICT),
+    ATH_BOOL(T, gateway.deferred_query_worker_enabled, "deferred_query_worker_enabled", "true", "Run the worker of the deferred queue."),
+    ATH_MSEC(T, gateway.deferred_query_worker_poll_ms, "deferred_query_worker_poll_ms", "1000", NULL, "How often it looks for work, in milliseconds."),
+    ATH_MSEC(T, gateway.deferred_query_retention_ms, "deferred_query_retention_secs", "2592000", NULL, "How long finished rows are kept, in seconds; 0: for ever."),
+    ATH_MSEC(T, gateway.deferred_query_cleanup_interval_ms, "deferred_query_cleanup_interval_ms", "60000", NULL, "How often they are cleaned up, in milliseconds."),
+    ATH_MSEC(T, gateway.log_retention_ms, "log_retention_secs", "1209600", NULL, "How long request and operation logs are kept, in seconds; 0: for ever."),
+    ATH_BOOL(T, gateway.logging_trust_x_forwarded_for, "logging_trust_x_forwarded_for", "true", "X-Forwarded-For names the client in logs.", .alias = "$ATHENA_LOGGING_TRUST_X_FORWARDED_FOR"),
+    ATH_BOOL(T, gateway.rate_limit_trust_x_forwarded_for, "rate_limit_trust_x_forwarded_for", "false", "X-Forwarded-For names the client for limits and address rules.", .alias = "$ATHENA_RATE_LIMIT_TRUST_X_FORWARDED_FOR"),
+    RATE(storage, "inbound_storage", "50", "100", "storage routes"),
+    RATE(schema, "inbound_schema", "30", "60", "schema routes"),
+    RATE(raw_sql, "inbound_raw_sql", "20", "40", "raw SQL routes"),
+    RATE(backup_admin, "inbound_backup_admin", "30", "60", "backup routes"),
+    RATE(supabase, "outbound_supabase", "50", "100", "calls to the upstream driver"),
+    ATH_BOOL(T, gateway.linux_file_logging_enabled, "linux_file_logging_enabled", "false", "Write traffic logs as NDJSON files instead of tables."),
+    ATH_STR(T, gateway.linux_file_logging_dir, "linux_file_logging_dir", "/var/log/athena", NULL, "Folder of those files."),
+    ATH_BOOL(T, gateway.catalog_load_failure_auto_disable, "catalog_client_load_failure_auto_disable", "true", "Disable a catalogue client that keeps failing to load."),
+    ATH_INT(T, gateway.catalog_load_failure_threshold, "catalog_client_load_failure_threshold", "10", "1..1000000", "Failures before that."),
+    ATH_MSEC(T, gateway.catalog_load_failure_window_ms, "catalog_client_load_failure_window_hours", "24", "1h..365d", "Hours within which they count.")
+);
+
+FIELDS(daemon, "daemon", "Workers in processes of their own.",
+    ATH_BOOL(T, daemon.enabled, "enabled", "false", "The HTTP process runs no workers; athena daemon does."),
+    ATH_STR(T, daemon.id, "id", "", NULL, "Identity in the registry of daemons; empty: made from kind and host.", .alias = "$ATHENA_DAEMON_ID $ATHENA_WORKER_ID")
+);
+/* clang-format on */
+
+const struct config_table *const core_tables[] = { &server_table, &pool_table, &api_table,
+                                                   &gateway_table, &daemon_table, NULL };
+
+size_t core_table_count(void)
+{
+    return ATH_COUNT(core_tables) - 1;
+}
+
+static bool has_item(ath_str list, ath_str item)
+{
+    ath_str piece;
+
+    while (config_item(&list, &piece))
+        if (str_eq(piece, item))
+            return true;
+    return false;
+}
+
+/* The variable adds to the file's list, without doubles. */
+static void add_origins(const struct config *c, struct core_config *cc)
+{
+    struct buf b = ARENA_BUF((ath_arena *)(uintptr_t)&c->arena);
+    ath_str more, origin;
+
+    if (!env_get_z(&c->env, "ATHENA_CORS_ALLOWED_ORIGINS", &more))
+        return;
+    buf_str(&b, cc->api.cors_allowed_origins);
+    while (config_item(&more, &origin)) {
+        if (has_item(buf_view(&b), origin))
+            continue;
+        if (b.n)
+            buf_char(&b, ',');
+        buf_str(&b, origin);
+    }
+    cc->api.cors_allowed_origins = buf_view(&b);
+}
+
+int core_config_fill(const struct config *c, struct core_config *ret, struct config_report *rep)
+{
+    ath_str filter;
+    int rc = 0;
+
+    memset(ret, 0, sizeof(*ret));
+    for (size_t i = 0; core_tables[i]; i++)
+        if (config_fill(c, core_tables[i], ret, rep) < 0)
+            rc = ATH_E_CONFIG;
+    add_origins(c, ret);
+    if (env_get_z(&c->env, "RUST_LOG", &filter) && str_trim(filter).n == 0)
+        ret->server.log_filter = ATH_S("error"); /* set but empty means errors only */
+    if (ret->gateway.auth_client.n == 0)
+        ret->gateway.auth_client = ret->gateway.logging_client;
+    if (ret->gateway.benchmark_client.n == 0)
+        ret->gateway.benchmark_client = ret->gateway.logging_client;
+    ret->enforce_stated = strcmp(config_source(c, &gateway_table, "enforce_api_keys"), "default") != 0;
+    return rc;
+}

@@ -1,1 +1,0 @@
-typedef int layer_config_is_empty;
