@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "log/log.h"
 #include "io/stream.h"
 #include "io/io_priv.h"
 
@@ -78,7 +77,6 @@ static void fork_release(struct op *o)
 
     if (d->rows || d->session || d->header)
         arena_join(&o->task->arena, &f->task.arena);
-    task_ref(&f->task); /* nobody else has one: this frees it */
     task_unref(&f->task);
 }
 
@@ -90,6 +88,7 @@ void fork_report(ath_task *t)
     int rc = t->gone ? ATH_E_CANCELED : f->result.rc;
 
     t->report = NULL;
+    task_ref(t); /* the report's, until it was delivered */
     o->done = f->result;
     o->done.size = sizeof(o->done);
     o->done.arg = arg;
@@ -313,10 +312,7 @@ uint64_t begun_waiting(void)
 
 static void begun_end(ath_task *t, int rc, const ath_err *e, const ath_done *result)
 {
-    (void)result;
-    if (rc < 0 && rc != ATH_E_CANCELED)
-        log_write(ATH_WARN, "athena::task", "background work of \"%s\" failed: %s", task_owner(t),
-                  e->message);
+    (void)rc, (void)e, (void)result;
     task_unref(t);
 }
 
