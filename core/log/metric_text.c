@@ -93,7 +93,7 @@ static ath_str labels_text(ath_arena *a, const struct view *v, const char *label
     struct buf b = ARENA_BUF(a);
     ath_str rest = str_of(labels), label;
 
-    while (str_next(&rest, ',', &label)) {
+    while (labels[0] && str_next(&rest, ',', &label)) {
         ath_str name = arena_str(a, label);
         if (b.n)
             buf_char(&b, ',');
