@@ -1,8 +1,7 @@
 /* core/log/log.h - events on their way to the sinks.
  *
  * An event is copied once into one block that all sinks share, and handed to each sink's bounded
- * queue; a full queue counts a drop (or spills what ATH_EV_KEEP marks). No call here waits, except
- * log_close(). Any thread.
+ * queue; a full queue counts a drop. No call here waits, except log_sink_stop(). Any thread.
  *
  * Without any sink (start, check-config) lines go to standard error.
  */
@@ -21,7 +20,17 @@ struct log_queue_options {       /* config keys that every sink has */
     uint64_t flush_ms;           /* an event waits at most this long; 0: 50 */
 };
 
-/* A sink's own thread starts; `sink` and `state` must outlive it. */
+/* Reads the keys queue_events, batch and flush_ms out of a plugin's filled config, where its table
+ * has them: how the keys that every sink has reach the sink's thread. `stride` is field_size. */
+void log_queue_options_of(const ath_field *field, size_t stride, size_t count, const void *config,
+                          struct log_queue_options *ret);
+
+/* Opens the sink here, so that its refusal stops a start; then a thread of its own writes. `sink`
+ * and `state` must outlive it. A sink without `write` is refused: what has `send` is a task and not
+ * for this layer.
+ *
+ * When a write fails with ATH_E_RETRY the same batch is given again, after 100 ms to 5 s; any other
+ * failure gives the batch up. Both are said once, and once again when writing works again. */
 int log_sink_start(const char *name, const ath_sink *sink, void *state,
                    const struct log_queue_options *o, struct log_sink **ret, ath_err *e);
 void log_sink_stop(struct log_sink *s);  /* writes what waits, closes, joins, frees */
@@ -32,16 +41,28 @@ struct log_sink_stats {
     uint64_t written, dropped, failed, waiting;
     bool paused;                 /* its write fails at the moment */
 };
+/* `failed`: events of batches that the sink gave up. The names live as long as their sinks. */
 size_t log_sink_stats(struct log_sink_stats *ret, size_t most);
 
-/* Directives of RUST_LOG: "info", "target=level", a comma list; what cannot be parsed is refused
- * with ATH_E_CONFIG and leaves the filter unchanged. The default is "info". */
+/* Directives of RUST_LOG: "info", "target=level", a comma list; the longest target that a source
+ * begins with decides, and what none names has the bare level, else only errors ("" too). What
+ * cannot be parsed is refused with ATH_E_CONFIG and leaves the filter unchanged. The default is
+ * "info". */
 int log_filter(const char *directives, ath_err *e);
 bool log_wants(int level, ath_str source);
 
-void log_event(const ath_event *ev);
+/* The filter is for sinks that take every event ("*"); a sink that names its events gets those
+ * whatever the filter says. log_takes(): is anybody there for such an event? */
+bool log_takes(int level, ath_str source, ath_str name);
 
-/* One line of ours: `source` as operators filter it ("athena::server"). */
+/* In ath_event.flags, for callers inside the core: the facts' keys live as long as the process and
+ * are not copied. */
+#define LOG_KEYS_STAY 0x80000000u
+
+/* 0, or ATH_E_LIMIT when a sink's queue was full and it was not kept there. */
+int log_event(const ath_event *ev);
+
+/* One line of ours, redacted: `source` as operators filter it ("athena::server"). */
 ATH_PRINTF(3, 4) void log_write(int level, const char *source, const char *fmt, ...);
 ATH_PRINTF(3, 0) void log_write_v(int level, const char *source, const char *fmt, va_list ap);
 
@@ -49,9 +70,13 @@ ATH_PRINTF(3, 0) void log_write_v(int level, const char *source, const char *fmt
  * format shows them as the prefix http.request{...}, JSON as members. */
 #define LOG_SPAN "span."
 
-/* Replaces the passwords of connection URIs and the values of password=, token=, secret= in place
- * of `text` by "***"; used for whatever comes from outside before it is logged. */
+/* Appends `text` with "***" in place of the passwords of connection URIs and of the values of
+ * password=, "token":, Authorization: and their like; log_write() does so by itself, events of
+ * others bring redacted texts. */
 struct buf;
 void log_redact(struct buf *b, ath_str text);
+
+/* Is the value behind such a name (of a header, a member, a parameter) a secret? */
+bool log_secret_name(ath_str name);
 
 #endif

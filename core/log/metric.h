@@ -35,6 +35,10 @@ struct metric_http {
 void metric_http(const struct metric_http *m);
 void metric_http_in_flight(const char *method, const char *route, const char *route_group, int change);
 
+/* One change of a managed object, or one look into a cache: the published "management" families.
+ * `operation` and `status` are words of a fixed set (contract observability.md 2.5). */
+void metric_management(ath_str operation, ath_str status, uint64_t duration_ns);
+
 /* One gateway operation (contract observability.md 2.6). */
 struct metric_operation {
     ath_str client, table, operation, method, path, cache_outcome, cache_source;
@@ -47,8 +51,12 @@ void metric_operation(const struct metric_operation *m);
 typedef void metric_writer(struct buf *b, void *arg);
 void metric_source(metric_writer *write, void *arg);
 
-/* The whole text, format 0.0.4. */
+/* The whole text, format 0.0.4. Every published family is in it: what nobody wrote has HELP and TYPE,
+ * and a 0 when it has no labels. */
 void metric_render(struct buf *b);
+
+/* The text while the exporter is switched off: three families. */
+void metric_render_off(struct buf *b);
 
 /* Helpers for writers: # HELP and # TYPE; a label value with its escapes. */
 void metric_head(struct buf *b, const char *name, const char *type, const char *help);

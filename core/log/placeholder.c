@@ -1,1 +1,0 @@
-typedef int layer_log_is_empty;
