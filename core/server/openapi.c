@@ -15,6 +15,15 @@ static size_t indent_of(ath_str line)
     return n == line.n ? SIZE_MAX : n;
 }
 
+/* Whether a block below a key at `indent` goes on: YAML lets list items stand as far left as their
+ * key. */
+static bool line_inside(ath_str line, size_t indent)
+{
+    size_t at = indent_of(line);
+
+    return at > indent || (at == indent && line.p[at] == '-');
+}
+
 static bool line_is(ath_str line, size_t indent, ath_str key)
 {
     return line.n == indent + key.n + 1 && indent_of(line) == indent &&
@@ -40,7 +49,7 @@ static ath_str block(ath_str text, size_t indent, ath_str key)
 
     while (p < end) {
         ath_str line = line_at(p, end);
-        if (begin && indent_of(line) <= indent)
+        if (begin && !line_inside(line, indent))
             break;
         p = line_after(line, end);
         if (!begin && line_is(line, indent, key))
@@ -63,7 +72,7 @@ static void put_other_members(struct buf *b, ath_str operation)
     bool skip = false;
 
     while (str_next(&operation, '\n', &line)) {
-        if (indent_of(line) == 6)
+        if (!line_inside(line, 6))
             skip = line_is(line, 6, ATH_S("parameters")) || line_is(line, 6, ATH_S("responses"));
         if (!skip && line.n) {
             buf_str(b, line);

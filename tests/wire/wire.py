@@ -1,0 +1,220 @@
+"""Playing recorded requests against a server, and judging the answers.
+
+A recording is a file of JSON lines: an id, the request, and what the published server answered. A line agrees when status,
+body and recorded headers are the same. Bodies that are JSON are compared as values, numbers as decimals; what the line calls
+volatile takes no part. Every deviation is explained beside the recording, one reason a line, and nothing is explained twice:
+
+    NAME.differences   ID-GLOB PART why      ours answers otherwise, on purpose
+    NAME.later         ID-GLOB why           the route or the switch is not there yet: the line must not agree
+                         does DATABASE: SQL  what the recorded request would have changed; done in its place
+
+PART is status, body, body:PATH, header:NAME or all. An explanation that explains nothing fails, so the files cannot rot. A line
+marked as a defect of the published server must not agree.
+"""
+import base64
+import fnmatch
+import json
+import os
+import re
+from decimal import Decimal
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Who answered, when, and how long it took.
+NEVER_COMPARED = {"server", "x-athena-version", "x-athena-time", "x-athena-request-id", "x-athena-trace-id", "content-length", "date",
+                  "connection", "transfer-encoding"}
+
+
+def recorded(name):
+    with open(f"{HERE}/recorded/{name}.jsonl") as f:
+        return [json.loads(line) for line in f]
+
+
+def state(name):
+    with open(f"{HERE}/recorded/{name}.sql") as f:
+        return f.read()
+
+
+def lines_of(path):
+    if not os.path.exists(path):
+        return
+    with open(path) as f:
+        for number, line in enumerate(f, 1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                yield number, line.rstrip("\n")
+
+
+class Explanations:
+    """The two files beside a recording."""
+
+    def __init__(self, name):
+        self.differences, self.later = [], []
+        for number, line in lines_of(f"{HERE}/{name}.differences"):
+            glob, part, why = line.split(None, 2)
+            self.differences.append({"glob": glob, "part": part, "why": why, "at": f"{name}.differences:{number}", "used": False})
+        for number, line in lines_of(f"{HERE}/{name}.later"):
+            if line[0].isspace():
+                database, sql = re.fullmatch(r"\s+does (\w+): (.*)", line).groups()
+                self.later[-1]["does"].append((database, sql))
+            else:
+                glob, why = line.split(None, 1)
+                self.later.append({"glob": glob, "why": why, "at": f"{name}.later:{number}", "used": False, "does": []})
+
+    def excuse(self, line_id, part):
+        for d in self.differences:
+            if fnmatch.fnmatchcase(line_id, d["glob"]) and part_matches(d["part"], part):
+                d["used"] = True
+                return True
+        return False
+
+    def postponed(self, line_id):
+        for entry in self.later:
+            if fnmatch.fnmatchcase(line_id, entry["glob"]):
+                entry["used"] = True
+                return entry
+        return None
+
+    def stale(self):
+        return [f"{e['at']} explains nothing: {e['glob']}" for e in self.differences + self.later if not e["used"]]
+
+
+def part_matches(named, part):
+    return named in ("all", part) or part.startswith(named + ":") or part.startswith(named + ".") or fnmatch.fnmatchcase(part, named)
+
+
+# ---- comparing ----
+
+def as_json(text):
+    try:
+        return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    except (TypeError, ValueError):
+        return None
+
+
+def steps(path):
+    return [s for s in re.split(r"[.\[\]]+", path) if s]
+
+
+def without(node, path):
+    """Takes out what `path` names: `a.b[0].c`, with `*` for any name or number."""
+    if not path or not isinstance(node, (dict, list)):
+        return
+    names = list(node) if isinstance(node, dict) else range(len(node))
+    for name in [n for n in names if fnmatch.fnmatchcase(str(n), path[0])]:
+        if len(path) > 1:
+            without(node[name], path[1:])
+        elif isinstance(node, dict):
+            del node[name]
+        else:
+            node[name] = None
+
+
+def gaps(want, have, at=""):
+    """Every place where two JSON values differ: (path, words)."""
+    if isinstance(want, dict) and isinstance(have, dict):
+        for k in sorted(want.keys() | have.keys()):
+            if k not in have:
+                yield f"{at}.{k}", "missing"
+            elif k not in want:
+                yield f"{at}.{k}", f"extra: {shown(have[k])}"
+            else:
+                yield from gaps(want[k], have[k], f"{at}.{k}")
+    elif isinstance(want, list) and isinstance(have, list) and len(want) == len(have):
+        for i, pair in enumerate(zip(want, have)):
+            yield from gaps(*pair, f"{at}[{i}]")
+    elif type(want) is not type(have) or want != have:
+        yield at, f"{shown(want)} recorded, {shown(have)} seen"
+
+
+def shown(v):
+    text = v if isinstance(v, str) else json.dumps(v, default=str)
+    return text if len(text) < 160 else text[:157] + "..."
+
+
+def deviations(line, answer):
+    """(part, words) for all that differs between a line's recorded response and `answer`."""
+    want = line["response"]
+    volatile = line.get("volatile", [])
+    if want["status"] != answer.status:
+        yield "status", f"{want['status']} recorded, {answer.status} seen"
+    skip = NEVER_COMPARED | {v.removeprefix("header:").split("(")[0].strip().lower() for v in volatile}
+    for name, value in want.get("headers", {}).items():
+        if name.lower() not in skip and value != "*" and answer.headers.get(name.lower()) != value:
+            yield f"header:{name.lower()}", f"{value!r} recorded, {answer.headers.get(name.lower())!r} seen"
+    yield from body_deviations(want.get("body") or "", answer.body, volatile)
+
+
+def body_deviations(want, have, volatile):
+    if any(v.startswith("body (first line kept)") for v in volatile):
+        want, have = want.split("\n")[0], have.split("\n")[0]
+    have = re.sub(r"\b[0-9a-f]{64}\b", "{hex64}", have)  # digests are written so in the recordings
+    a, b = as_json(want), as_json(have)
+    if a is None or b is None:
+        if want != have:
+            yield "body", f"{shown(want)} recorded, {shown(have)} seen"
+        return
+    for v in volatile:
+        for path in v.removeprefix("body without ").split(", "):
+            without(a, steps(path))
+            without(b, steps(path))
+    for path, words in gaps(a, b):
+        yield ("body:" + path.lstrip(".")).rstrip(":"), words
+
+
+# ---- asking ----
+
+def body_of(request):
+    """The bytes to send. Long bodies are abbreviated in the recordings, compressed ones are base64."""
+    body = request.get("body")
+    if body is None:
+        return None
+    if long := re.fullmatch(r"\((\d+) bytes: (.*?)x+\.\.\.\)", body, re.S):
+        head = long[2]
+        tail = ("'" if head.count("'") % 2 else "") + '"' + "}" * head.count("{")
+        return (head + "x" * (int(long[1]) - len(head) - len(tail)) + tail).encode()
+    if body.startswith("base64:"):
+        return base64.b64decode(body[7:])
+    return body.encode()
+
+
+def ask(server, request, names=()):
+    def put(text):
+        for name, value in names:
+            text = text.replace(name, value)
+        return text
+    headers = {k: put(v) for k, v in request.get("headers", {}).items()}
+    body = body_of(request)
+    return server.request(request["method"], put(request["path"]), body, headers)
+
+
+class Score:
+    def __init__(self):
+        self.passed, self.failures = 0, []
+
+    def check(self, name, problems):
+        if problems:
+            self.failures += [f"{name}  {p}" for p in problems]
+        else:
+            self.passed += 1
+
+
+def judge(line, found, explanations):
+    """What is wrong with a line whose answer deviates by `found`."""
+    if "defect" in line:
+        return [] if found else [f"answers like the defect {line['defect']}"]
+    if entry := explanations.postponed(line["id"]):
+        return [] if found else [f"agrees already, although {entry['at']} says: {entry['why']}"]
+    return [f"{part}  {words}" for part, words in found if not explanations.excuse(line["id"], part)]
+
+
+def play(name, server, score, run_sql, lines=None):
+    """Plays a recording in its order; `run_sql(database, sql)` does what a postponed line would have done."""
+    explanations = Explanations(name)
+    for line in lines or recorded(name):
+        try:
+            found = list(deviations(line, ask(server, line["request"])))
+        except OSError as e:
+            found = [("status", f"no answer: {e!r}")]
+        score.check(f"{name}/{line['id']}", judge(line, found, explanations))
+        for database, sql in (explanations.postponed(line["id"]) or {"does": ()})["does"]:
+            run_sql(database, sql)
+    score.check(f"{name}/explanations", explanations.stale())
