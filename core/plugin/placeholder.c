@@ -1,1 +1,0 @@
-typedef int layer_plugin_is_empty;
