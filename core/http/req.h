@@ -72,6 +72,14 @@ struct req {
     ath_err  err;                /* of what failed */
 };
 
+extern const struct task_type request_type;
+
+/* Is `t` a request, or below one? */
+static inline bool req_is(ath_task *t)
+{
+    return task_root(t)->type == &request_type;
+}
+
 static inline struct req *req_of(ath_task *t)
 {
     return (struct req *)task_root(t);

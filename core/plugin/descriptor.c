@@ -336,32 +336,35 @@ static int tables_take(ath_self *s, ath_arena *a, ath_err *e)
     return 0;
 }
 
+struct queue_config {
+    int64_t events, batch;
+    uint64_t flush_ms;
+};
+
 /* A sink's section also holds the settings of its queue: one table, one struct, theirs first. */
 static void sink_fields(ath_self *s, ath_arena *a)
 {
     static const ath_field ours[] = {
-        ATH_INT(struct sink_config, queue_events, "queue_events", "128000", "16..10000000",
+        ATH_INT(struct queue_config, events, "queue_events", "128000", "16..10000000",
                 "Events that may wait for this sink; more are dropped and counted."),
-        ATH_INT(struct sink_config, queue_batch, "queue_batch", "1024", "1..65536",
-                "Most events of one write."),
-        ATH_MSEC(struct sink_config, queue_flush_ms, "queue_flush", "50ms", "1ms..1m",
+        ATH_INT(struct queue_config, batch, "batch", "1024", "1..65536", "Most events of one write."),
+        ATH_MSEC(struct queue_config, flush_ms, "flush_ms", "50ms", "1ms..1m",
                  "How long an event may wait for others to be written with."),
     };
     ath_field *all = arena_alloc(a, (s->d.field_count + ATH_COUNT(ours)) * sizeof(*all));
+    size_t at = (s->d.config_size + 15) & ~(size_t)15;
     uint32_t n = 0;
 
-    s->sink_at = (s->d.config_size + 15) & ~(size_t)15;
-    if (s->sink_at == 0)
-        s->sink_at = 16;
     for (; n < s->d.field_count; n++)
         all[n] = s->d.field[n];
     for (size_t i = 0; i < ATH_COUNT(ours); i++)
         if (!field_named(s, ours[i].key)) {
             all[n] = ours[i];
-            all[n++].off += s->sink_at;
+            all[n++].off += at;
         }
     s->all_field = all;
     s->all_count = n;
+    s->config_room = at + sizeof(struct queue_config);
 }
 
 int descriptor_take(ath_self *s, const ath_plugin *theirs, ath_arena *a, ath_err *e)
@@ -378,8 +381,9 @@ int descriptor_take(ath_self *s, const ath_plugin *theirs, ath_arena *a, ath_err
     d->field_size = sizeof(ath_field);
     s->all_field = d->field;
     s->all_count = d->field_count;
+    s->config_room = d->config_size;
     for (uint32_t i = 0; i < s->cap_count; i++)
-        if (s->cap[i].cap.kind == ATH_CAP_SINK && !s->sink_at)
+        if (s->cap[i].cap.kind == ATH_CAP_SINK && s->all_field == d->field)
             sink_fields(s, a);
     return 0;
 }

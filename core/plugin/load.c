@@ -246,7 +246,7 @@ static int open_one(struct loading *l, struct candidate *c, ath_err *e)
         return err_fail(e, rc, "plugin \"%s\" cannot be loaded: %s", c->self->name, why.message);
     }
     c->self->optional = c->optional;
-    c->config = arena_alloc(&l->view->arena, registry_config_room(c->self));
+    c->config = arena_alloc(&l->view->arena, c->self->config_room);
     return configure(c->self, l->o->fill, l->o->fill_arg, c->config, &l->view->arena, e);
 }
 

@@ -50,14 +50,22 @@ static void file_close(struct file *f)
         close(f->fd);
 }
 
-/* Exactly n bytes at `off`, which must lie inside the file. */
+/* Do n bytes at `off` lie inside the file? */
+static int file_holds(const struct file *f, uint64_t n, uint64_t off, ath_err *e)
+{
+    if (off <= f->size && n <= f->size - off)
+        return 0;
+    return err_fail(e, ATH_E_ABI, "plugin file \"%s\" is cut short: it refers to %llu bytes at %llu, but has %llu",
+                    f->path, (unsigned long long)n, (unsigned long long)off, (unsigned long long)f->size);
+}
+
 static int file_take(const struct file *f, void *buf, uint64_t n, uint64_t off, ath_err *e)
 {
+    int rc = file_holds(f, n, off, e);
     ssize_t got;
 
-    if (off > f->size || n > f->size - off)
-        return err_fail(e, ATH_E_ABI, "plugin file \"%s\" is cut short: it refers to %llu bytes at %llu, but has %llu",
-                        f->path, (unsigned long long)n, (unsigned long long)off, (unsigned long long)f->size);
+    if (rc < 0)
+        return rc;
     got = pread(f->fd, buf, (size_t)n, (off_t)off);
     if (got < 0)
         return err_fail(e, ATH_E_ABI, "could not read plugin file \"%s\": %s", f->path, strerror(errno));
@@ -190,23 +198,38 @@ static int segment_search(const struct file *f, const Elf64_Phdr *ph, struct not
     return rc;
 }
 
+/* A program header and, if it is one of notes, what is in it. 1: found. What is to be mapped must lie
+ * in the file: mapping a file that was cut short ends in SIGBUS. */
+static int header_search(const struct file *f, uint64_t at, struct note *ret, ath_err *e)
+{
+    Elf64_Phdr ph;
+    int rc = file_take(f, &ph, sizeof(ph), at, e);
+
+    if (rc < 0)
+        return rc;
+    if (ph.p_type == PT_LOAD)
+        return file_holds(f, ph.p_filesz, ph.p_offset, e);
+    return ph.p_type == PT_NOTE ? segment_search(f, &ph, ret, e) : 0;
+}
+
 int note_read(const char *path, struct note *ret, ath_err *e)
 {
     ATH_CLEANUP(file_close) struct file f = { .path = path, .fd = -1 };
+    bool found = false;
     Elf64_Ehdr eh;
     int rc;
 
-    if ((rc = file_open(&f, e)) < 0 || (rc = elf_head(&f, &eh, e)) < 0)
+    if ((rc = file_open(&f, e)) < 0 || (rc = elf_head(&f, &eh, e)) < 0 ||
+        (rc = file_holds(&f, (uint64_t)eh.e_shnum * eh.e_shentsize, eh.e_shoff, e)) < 0 ||
+        (rc = file_holds(&f, (uint64_t)eh.e_phnum * eh.e_phentsize, eh.e_phoff, e)) < 0)
         return rc;
     for (unsigned i = 0; i < eh.e_phnum; i++) {
-        Elf64_Phdr ph;
-        /* An offset past the end stays there, so that the sum cannot wrap. */
-        uint64_t table = eh.e_phoff < f.size ? eh.e_phoff : f.size;
-        if ((rc = file_take(&f, &ph, sizeof(ph), table + i * sizeof(ph), e)) < 0)
+        if ((rc = header_search(&f, eh.e_phoff + i * sizeof(Elf64_Phdr), ret, e)) < 0)
             return rc;
-        if (ph.p_type == PT_NOTE && (rc = segment_search(&f, &ph, ret, e)) != 0)
-            return rc < 0 ? rc : 0;
+        found = found || rc;
     }
+    if (found)
+        return 0;
     err_fail(e, ATH_E_ABI, "plugin file \"%s\" has no Athena note", path);
     err_hint(e, "It was not built as a plugin: ATH_PLUGIN of athena/host.h writes the note.");
     return ATH_E_ABI;

@@ -135,28 +135,17 @@ const void *registry_config(const ath_self *s)
 
 /* A task has no view until somebody asks: then the one of the task above, if that lives on the same
  * loop (another loop's task may not be touched from here), else the present one. */
-static const struct plugin_view *task_view(ath_task *t, const struct registry *r)
+const struct plugin_view *registry_task_view(ath_task *t, const struct registry *r)
 {
     if (!t->configs)
-        t->configs = t->parent && t->parent->loop == t->loop ? task_view(t->parent, r) : view_now(r);
+        t->configs = t->parent && t->parent->loop == t->loop ? registry_task_view(t->parent, r)
+                                                             : view_now(r);
     return t->configs;
 }
 
 const void *registry_task_config(ath_task *t, const ath_self *s)
 {
-    return task_view(t, s->registry)->config[s->number];
-}
-
-const struct sink_config *registry_sink_config(const ath_self *s)
-{
-    const char *config = registry_config(s);
-
-    return s->sink_at ? (const void *)(config + s->sink_at) : NULL;
-}
-
-size_t registry_config_room(const ath_self *s)
-{
-    return s->sink_at ? s->sink_at + sizeof(struct sink_config) : s->d.config_size;
+    return registry_task_view(t, s->registry)->config[s->number];
 }
 
 struct plugin_view *registry_view_alloc(uint32_t room)
@@ -173,7 +162,7 @@ struct plugin_view *registry_view_new(const struct registry *r)
 
     v->count = r->count;
     for (uint32_t i = 0; i < r->count; i++)
-        v->config[i] = arena_alloc(&v->arena, registry_config_room(r->self[i]));
+        v->config[i] = arena_alloc(&v->arena, r->self[i]->config_room);
     return v;
 }
 

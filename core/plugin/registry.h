@@ -39,12 +39,6 @@ struct capability {
     int32_t open;                /* the gate's value; 0 too when its plugin is down */
 };
 
-/* Keys that every sink has beside its own, in the same section. */
-struct sink_config {
-    int64_t queue_events, queue_batch;
-    uint64_t queue_flush_ms;
-};
-
 struct ath_self {
     uint32_t magic;
     uint32_t number;             /* place in registry.self, in ath_loop.local, in a view */
@@ -60,9 +54,10 @@ struct ath_self {
     struct capability *cap;
     uint32_t cap_count;
     uint32_t *metric;            /* ids of log/metric.h, by the plugin's own index */
-    const ath_field *all_field;  /* .field and what the host adds for its kind; one struct holds both */
+    const ath_field *all_field;  /* .field and what the host adds for its kind; one struct holds both.
+                                  * Of a sink: log_queue_options_of() finds its queue's settings here */
     uint32_t all_count;
-    size_t sink_at;              /* where sink_config lies in that struct; 0: none */
+    size_t config_room;          /* bytes of that struct */
     void *state;
     uint32_t loops_up;           /* loops whose loop_init has succeeded */
 };
@@ -103,8 +98,6 @@ struct registry {
     _Atomic(struct plugin_view *) view;
     ath_loop *const *loop;       /* of stage_up() */
     uint32_t loop_count;
-    /* `inspect` of the host's table: answers in the arena; empty: unknown. Set by the server. */
-    ath_str (*inspect)(ath_task *t, const char *what);
 };
 
 struct registry *registry_new(void);
@@ -132,15 +125,12 @@ const void *registry_service(const ath_self *s, const char *name, uint32_t versi
 /* The present configuration of a plugin; of a task, as it began with it. */
 const void *registry_config(const ath_self *s);
 const void *registry_task_config(ath_task *t, const ath_self *s);
-
-/* The sink's own queue settings. */
-const struct sink_config *registry_sink_config(const ath_self *s);
+const struct plugin_view *registry_task_view(ath_task *t, const struct registry *r);
 
 /* A view with zeroed configs of the right sizes, to be filled; then either made the present one, which
  * also moves the gates, or dropped. Tasks that run keep theirs. */
 struct plugin_view *registry_view_new(const struct registry *r);
 struct plugin_view *registry_view_alloc(uint32_t room); /* the same, without configs */
-size_t registry_config_room(const ath_self *s);         /* bytes of the struct, with what the host adds */
 void registry_view_set(struct registry *r, struct plugin_view *v);
 void registry_view_drop(struct plugin_view *v);
 
