@@ -120,7 +120,7 @@ static const struct {
     { "openapi", put_openapi },
     { "openapi-wss", openapi_wss },
     { "metrics", put_metrics },
-    { "metrics.minimal", metrics_minimal },
+    { "metrics.minimal", metric_render_off },
 };
 
 ath_str inspect(ath_task *t, const char *what)
