@@ -1,5 +1,5 @@
-/* Families with the names and the number forms that dashboards of the published system read, and our
- * own about the loops. What log/metric.h counts by itself is not repeated here. */
+/* Families with the names and the number forms that dashboards of the published system read, and
+ * our own about the loops. What log/metric.h counts by itself is not repeated here. */
 #include "server/metrics.h"
 
 #include <stdlib.h>
@@ -79,7 +79,8 @@ static struct clients take_clients(void)
     return c;
 }
 
-static void put_series(struct buf *b, const char *name, const struct client_row *r, const char *state)
+static void put_series(struct buf *b, const char *name, const struct client_row *r,
+                       const char *state)
 {
     buf_z(b, name);
     buf_lit(b, "{");
@@ -108,12 +109,18 @@ enum pool_value { V_ONE, V_UP, V_CLOSED, V_MAX, V_HEADROOM, V_WAITING };
 static uint64_t pool_value(const struct db_pool_stats *p, enum pool_value v)
 {
     switch (v) {
-    case V_ONE: return 1;
-    case V_UP: return p->up;
-    case V_CLOSED: return !p->up;
-    case V_MAX: return p->max;
-    case V_HEADROOM: return headroom(p);
-    case V_WAITING: return p->waiting;
+    case V_ONE:
+        return 1;
+    case V_UP:
+        return p->up;
+    case V_CLOSED:
+        return !p->up;
+    case V_MAX:
+        return p->max;
+    case V_HEADROOM:
+        return headroom(p);
+    case V_WAITING:
+        return p->waiting;
     }
     return 0;
 }
@@ -179,15 +186,19 @@ static void put_totals(struct buf *b, const struct clients *c)
     gauge(b, "athena_pg_registered_clients", "Clients known.", c->n);
     gauge(b, "athena_pg_active_clients", "Clients that requests may use.", active);
     gauge(b, "athena_pg_connected_clients", "Clients whose database is connected.", connected);
-    metric_head(b, "athena_pg_pool_connections_total", "gauge", "Connections of all clients by state.");
-    buf_printf(b, "athena_pg_pool_connections_total{state=\"size\"} %llu\n"
-                  "athena_pg_pool_connections_total{state=\"idle\"} %llu\n"
-                  "athena_pg_pool_connections_total{state=\"active\"} %llu\n",
+    metric_head(b, "athena_pg_pool_connections_total", "gauge",
+                "Connections of all clients by state.");
+    buf_printf(b,
+               "athena_pg_pool_connections_total{state=\"size\"} %llu\n"
+               "athena_pg_pool_connections_total{state=\"idle\"} %llu\n"
+               "athena_pg_pool_connections_total{state=\"active\"} %llu\n",
                (ull)t.size, (ull)t.idle, (ull)in_use(&t));
-    gauge(b, "athena_pg_pool_max_connections_total", "Connections that all clients may open.", t.max);
+    gauge(b, "athena_pg_pool_max_connections_total", "Connections that all clients may open.",
+          t.max);
     ratio(b, "athena_pg_pool_overall_utilization_ratio", "Busy connections of the open ones.",
           in_use(&t), t.size);
-    gauge(b, "athena_pg_pool_headroom_total", "Connections that may still be opened.", headroom(&t));
+    gauge(b, "athena_pg_pool_headroom_total", "Connections that may still be opened.",
+          headroom(&t));
 }
 
 static void put_clients(struct buf *b, void *arg)
@@ -204,8 +215,10 @@ static void put_clients(struct buf *b, void *arg)
     put_shares(b, &c, "athena_pg_pool_connection_utilization_ratio",
                "Busy connections of the open ones.", S_BUSY);
     put_shares(b, &c, "athena_pg_pool_idle_ratio", "Idle connections of the open ones.", S_IDLE);
-    put_shares(b, &c, "athena_pg_pool_saturation_ratio", "Open connections of the allowed ones.", S_FULL);
-    put_family(b, &c, "athena_pg_pool_headroom", "Connections that may still be opened.", V_HEADROOM);
+    put_shares(b, &c, "athena_pg_pool_saturation_ratio", "Open connections of the allowed ones.",
+               S_FULL);
+    put_family(b, &c, "athena_pg_pool_headroom", "Connections that may still be opened.",
+               V_HEADROOM);
     metric_head(b, "athena_pg_pool_snapshot_age_seconds", "gauge", "Age of these figures.");
     for (size_t i = 0; i < c.n; i++) {
         put_series(b, "athena_pg_pool_snapshot_age_seconds", &c.row[i], NULL);
