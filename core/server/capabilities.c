@@ -82,7 +82,8 @@ static bool put_storage(struct buf *b)
 
     put(b, "s3_access", bucket && paired,
         !bucket   ? ATH_S("ATHENA_BACKUP_S3_BUCKET is not set")
-        : !paired ? ATH_S("ATHENA_BACKUP_S3_ACCESS_KEY and ATHENA_BACKUP_S3_SECRET_KEY must be set together")
+        : !paired ? ATH_S("ATHENA_BACKUP_S3_ACCESS_KEY and ATHENA_BACKUP_S3_SECRET_KEY must be set "
+                          "together")
                   : ATH_S("S3 backup environment variables are configured"));
     return bucket && paired;
 }
@@ -157,7 +158,8 @@ static void put_provisioning(struct buf *b)
     else
         put_docker(b, "daemon_unavailable",
                    "Docker daemon is unavailable for the current process user. "
-                   "Start Docker and retry.", NULL);
+                   "Start Docker and retry.",
+                   NULL);
 }
 
 static void swap(struct buf *shown, struct buf *fresh)

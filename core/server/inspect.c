@@ -120,7 +120,7 @@ static const struct {
     { "openapi", put_openapi },
     { "openapi-wss", openapi_wss },
     { "metrics", put_metrics },
-    { "metrics.minimal", metrics_minimal },
+    { "metrics.minimal", metric_render_off },
 };
 
 ath_str inspect(ath_task *t, const char *what)
@@ -148,9 +148,12 @@ static void add_route(struct buf *b, const struct route *r)
 static const char *auth_word(uint32_t auth)
 {
     static const char *const word[] = {
-        [ATH_AUTH_NONE] = "none",     [ATH_AUTH_ADMIN] = "admin",
-        [ATH_AUTH_GATEWAY] = "gateway", [ATH_AUTH_EITHER] = "admin_or_gateway",
-        [ATH_AUTH_MANAGEMENT] = "management", [ATH_AUTH_OWN] = "own",
+        [ATH_AUTH_NONE] = "none",
+        [ATH_AUTH_ADMIN] = "admin",
+        [ATH_AUTH_GATEWAY] = "gateway",
+        [ATH_AUTH_EITHER] = "admin_or_gateway",
+        [ATH_AUTH_MANAGEMENT] = "management",
+        [ATH_AUTH_OWN] = "own",
     };
 
     return auth < ATH_COUNT(word) && word[auth] ? word[auth] : "unknown";

@@ -1,22 +1,12 @@
-/* Families in the order, with the names and the number forms that dashboards of the published
- * system read; then our own about the process, its loops and its sinks. */
+/* Families with the names and the number forms that dashboards of the published system read, and
+ * our own about the loops. What log/metric.h counts by itself is not repeated here. */
 #include "server/metrics.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
-#include "base/version.h"
 #include "db/client.h"
-#include "log/log.h"
 #include "log/metric.h"
-
-enum { SINKS = 64 };
-
-static uint64_t started_ns, started_at;
 
 typedef unsigned long long ull;
 
@@ -32,28 +22,7 @@ static void ratio(struct buf *b, const char *name, const char *help, uint64_t pa
     buf_printf(b, "%s %.6f\n", name, whole ? (double)part / (double)whole : 0.0);
 }
 
-static double uptime(void)
-{
-    return (double)(clock_ns() - started_ns) / 1e9;
-}
-
-static void put_build(struct buf *b)
-{
-    metric_head(b, "athena_build_info", "gauge", "The running version.");
-    buf_lit(b, "athena_build_info{");
-    metric_label(b, "version", str_of(athena_version));
-    buf_lit(b, "} 1\n");
-}
-
-void metrics_minimal(struct buf *b)
-{
-    gauge(b, "athena_prometheus_metrics_enabled", "Whether all metrics are shown.", 0);
-    metric_head(b, "athena_uptime_seconds", "gauge", "Seconds since the start.");
-    buf_printf(b, "athena_uptime_seconds %.3f\n", uptime());
-    put_build(b);
-}
-
-/* ---- the process and its configuration ---- */
+/* ---- the configuration ---- */
 
 static bool store_is_up(const char *name)
 {
@@ -62,43 +31,10 @@ static bool store_is_up(const char *name)
     return c && c->active && atomic_load(&c->up);
 }
 
-static uint64_t resident_bytes(void)
-{
-    FILE *f = fopen("/proc/self/statm", "re");
-    ull total = 0, resident = 0;
-
-    if (!f)
-        return 0;
-    if (fscanf(f, "%llu %llu", &total, &resident) != 2)
-        resident = 0;
-    fclose(f);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static void put_usage(struct buf *b)
-{
-    struct rusage u = { 0 };
-
-    getrusage(RUSAGE_SELF, &u);
-    metric_head(b, "athena_process_cpu_seconds_total", "counter", "CPU time used, user and system.");
-    buf_printf(b, "athena_process_cpu_seconds_total %.6f\n",
-               (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-                   (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6);
-    gauge(b, "athena_process_resident_memory_bytes", "Memory in RAM.", resident_bytes());
-}
-
-static void put_process(struct buf *b, void *arg)
+static void put_config(struct buf *b, void *arg)
 {
     const struct inspect_sources *s = arg;
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-    put_build(b);
-    gauge(b, "athena_process_start_time_seconds", "When the process started, since 1970.", started_at);
-    metric_head(b, "athena_uptime_seconds", "gauge", "Seconds since the start.");
-    buf_printf(b, "athena_uptime_seconds %.6f\n", uptime());
-    gauge(b, "athena_process_available_parallelism", "Processors that may be used.",
-          cpus > 0 ? (uint64_t)cpus : 1);
-    gauge(b, "athena_prometheus_metrics_enabled", "Whether all metrics are shown.", 1);
     gauge(b, "athena_logging_store_up", "Whether the logging database is connected.",
           store_is_up(s->logging_client));
     gauge(b, "athena_logging_client_configured", "Whether a logging client is named.",
@@ -117,7 +53,6 @@ static void put_process(struct buf *b, void *arg)
           s->gateway.allowed_hosts);
     gauge(b, "athena_pipeline_registry_loaded", "Whether pipelines are loaded.", 0);
     gauge(b, "athena_pipeline_registry_entries", "Pipelines loaded.", 0);
-    put_usage(b);
 }
 
 /* ---- clients and their pools ---- */
@@ -144,7 +79,8 @@ static struct clients take_clients(void)
     return c;
 }
 
-static void put_series(struct buf *b, const char *name, const struct client_row *r, const char *state)
+static void put_series(struct buf *b, const char *name, const struct client_row *r,
+                       const char *state)
 {
     buf_z(b, name);
     buf_lit(b, "{");
@@ -173,12 +109,18 @@ enum pool_value { V_ONE, V_UP, V_CLOSED, V_MAX, V_HEADROOM, V_WAITING };
 static uint64_t pool_value(const struct db_pool_stats *p, enum pool_value v)
 {
     switch (v) {
-    case V_ONE: return 1;
-    case V_UP: return p->up;
-    case V_CLOSED: return !p->up;
-    case V_MAX: return p->max;
-    case V_HEADROOM: return headroom(p);
-    case V_WAITING: return p->waiting;
+    case V_ONE:
+        return 1;
+    case V_UP:
+        return p->up;
+    case V_CLOSED:
+        return !p->up;
+    case V_MAX:
+        return p->max;
+    case V_HEADROOM:
+        return headroom(p);
+    case V_WAITING:
+        return p->waiting;
     }
     return 0;
 }
@@ -244,15 +186,19 @@ static void put_totals(struct buf *b, const struct clients *c)
     gauge(b, "athena_pg_registered_clients", "Clients known.", c->n);
     gauge(b, "athena_pg_active_clients", "Clients that requests may use.", active);
     gauge(b, "athena_pg_connected_clients", "Clients whose database is connected.", connected);
-    metric_head(b, "athena_pg_pool_connections_total", "gauge", "Connections of all clients by state.");
-    buf_printf(b, "athena_pg_pool_connections_total{state=\"size\"} %llu\n"
-                  "athena_pg_pool_connections_total{state=\"idle\"} %llu\n"
-                  "athena_pg_pool_connections_total{state=\"active\"} %llu\n",
+    metric_head(b, "athena_pg_pool_connections_total", "gauge",
+                "Connections of all clients by state.");
+    buf_printf(b,
+               "athena_pg_pool_connections_total{state=\"size\"} %llu\n"
+               "athena_pg_pool_connections_total{state=\"idle\"} %llu\n"
+               "athena_pg_pool_connections_total{state=\"active\"} %llu\n",
                (ull)t.size, (ull)t.idle, (ull)in_use(&t));
-    gauge(b, "athena_pg_pool_max_connections_total", "Connections that all clients may open.", t.max);
+    gauge(b, "athena_pg_pool_max_connections_total", "Connections that all clients may open.",
+          t.max);
     ratio(b, "athena_pg_pool_overall_utilization_ratio", "Busy connections of the open ones.",
           in_use(&t), t.size);
-    gauge(b, "athena_pg_pool_headroom_total", "Connections that may still be opened.", headroom(&t));
+    gauge(b, "athena_pg_pool_headroom_total", "Connections that may still be opened.",
+          headroom(&t));
 }
 
 static void put_clients(struct buf *b, void *arg)
@@ -269,8 +215,10 @@ static void put_clients(struct buf *b, void *arg)
     put_shares(b, &c, "athena_pg_pool_connection_utilization_ratio",
                "Busy connections of the open ones.", S_BUSY);
     put_shares(b, &c, "athena_pg_pool_idle_ratio", "Idle connections of the open ones.", S_IDLE);
-    put_shares(b, &c, "athena_pg_pool_saturation_ratio", "Open connections of the allowed ones.", S_FULL);
-    put_family(b, &c, "athena_pg_pool_headroom", "Connections that may still be opened.", V_HEADROOM);
+    put_shares(b, &c, "athena_pg_pool_saturation_ratio", "Open connections of the allowed ones.",
+               S_FULL);
+    put_family(b, &c, "athena_pg_pool_headroom", "Connections that may still be opened.",
+               V_HEADROOM);
     metric_head(b, "athena_pg_pool_snapshot_age_seconds", "gauge", "Age of these figures.");
     for (size_t i = 0; i < c.n; i++) {
         put_series(b, "athena_pg_pool_snapshot_age_seconds", &c.row[i], NULL);
@@ -301,52 +249,11 @@ static void put_loops(struct buf *b, void *arg)
           atomic_load(&s->http->draining));
 }
 
-/* ---- log sinks ---- */
-
-static void put_sinks(struct buf *b, void *arg)
-{
-    static const struct {
-        const char *name, *type, *help;
-        size_t off;
-    } family[] = {
-        { "athena_log_events_written_total", "counter", "Events that the sink took.",
-          offsetof(struct log_sink_stats, written) },
-        { "athena_log_rows_dropped_total", "counter", "Events lost because the sink's queue was full.",
-          offsetof(struct log_sink_stats, dropped) },
-        { "athena_log_events_failed_total", "counter", "Events lost because the sink failed.",
-          offsetof(struct log_sink_stats, failed) },
-        { "athena_log_events_waiting", "gauge", "Events in the sink's queue.",
-          offsetof(struct log_sink_stats, waiting) },
-    };
-    struct log_sink_stats sink[SINKS];
-    size_t n = log_sink_stats(sink, SINKS);
-
-    (void)arg;
-    for (size_t f = 0; f < ATH_COUNT(family); f++) {
-        metric_head(b, family[f].name, family[f].type, family[f].help);
-        for (size_t i = 0; i < n; i++) {
-            const uint64_t *v = (const void *)((const char *)&sink[i] + family[f].off);
-            buf_printf(b, "%s{", family[f].name);
-            metric_label(b, "sink", str_of(sink[i].name));
-            buf_printf(b, "} %llu\n", (ull)*v);
-        }
-    }
-    metric_head(b, "athena_log_sink_paused", "gauge", "Whether the sink's writes fail at the moment.");
-    for (size_t i = 0; i < n; i++) {
-        buf_lit(b, "athena_log_sink_paused{");
-        metric_label(b, "sink", str_of(sink[i].name));
-        buf_printf(b, "} %d\n", sink[i].paused);
-    }
-}
-
 void metrics_start(const struct inspect_sources *s)
 {
     void *arg = (void *)(uintptr_t)s;
 
-    started_ns = clock_ns();
-    started_at = clock_wall_ns() / 1000000000u;
-    metric_source(put_process, arg);
+    metric_source(put_config, arg);
     metric_source(put_clients, NULL);
     metric_source(put_loops, arg);
-    metric_source(put_sinks, NULL);
 }

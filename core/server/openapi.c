@@ -104,7 +104,8 @@ static void put_operation_id(struct buf *b, const struct route *r)
 {
     put_lower(b, str_of(r->def.method));
     for (const char *p = r->def.path; *p; p++) {
-        bool word = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9');
+        bool word =
+            (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9');
         if (word)
             buf_char(b, *p);
         else if (b->p[b->n - 1] != '_')
@@ -126,8 +127,10 @@ static void put_path_parameters(struct buf *b, const char *path)
         if (first)
             buf_lit(b, "    parameters:\n");
         first = false;
-        buf_printf(b, "    - name: %.*s\n      in: path\n      required: true\n"
-                      "      schema:\n        type: string\n", STR_ARG(piece));
+        buf_printf(b,
+                   "    - name: %.*s\n      in: path\n      required: true\n"
+                   "      schema:\n        type: string\n",
+                   STR_ARG(piece));
     }
 }
 
@@ -243,45 +246,44 @@ static void put_schemas(struct buf *b, const struct router *r)
     }
 }
 
-static const char components[] =
-    "components:\n"
-    "  securitySchemes:\n"
-    "    AthenaKey:\n"
-    "      type: apiKey\n"
-    "      in: header\n"
-    "      name: X-Athena-Key\n"
-    "    ApiKey:\n"
-    "      type: apiKey\n"
-    "      in: header\n"
-    "      name: X-Api-Key\n"
-    "  parameters:\n"
-    "    AthenaClient:\n"
-    "      name: X-Athena-Client\n"
-    "      in: header\n"
-    "      required: true\n"
-    "      description: Name of the client whose database is meant\n"
-    "      schema:\n"
-    "        type: string\n"
-    "  responses:\n"
-    "    Failure:\n"
-    "      description: The request was refused or failed\n"
-    "      content:\n"
-    "        application/json:\n"
-    "          schema:\n"
-    "            $ref: '#/components/schemas/Failure'\n"
-    "  schemas:\n"
-    "    Failure:\n"
-    "      type: object\n"
-    "      required: [error]\n"
-    "      properties:\n"
-    "        status: { type: string, enum: [error] }\n"
-    "        code: { type: string }\n"
-    "        error_number: { type: integer }\n"
-    "        docs_url: { type: string }\n"
-    "        message: { type: string }\n"
-    "        error: { type: string }\n"
-    "        hint: { type: string }\n"
-    "        data: {}\n";
+static const char components[] = "components:\n"
+                                 "  securitySchemes:\n"
+                                 "    AthenaKey:\n"
+                                 "      type: apiKey\n"
+                                 "      in: header\n"
+                                 "      name: X-Athena-Key\n"
+                                 "    ApiKey:\n"
+                                 "      type: apiKey\n"
+                                 "      in: header\n"
+                                 "      name: X-Api-Key\n"
+                                 "  parameters:\n"
+                                 "    AthenaClient:\n"
+                                 "      name: X-Athena-Client\n"
+                                 "      in: header\n"
+                                 "      required: true\n"
+                                 "      description: Name of the client whose database is meant\n"
+                                 "      schema:\n"
+                                 "        type: string\n"
+                                 "  responses:\n"
+                                 "    Failure:\n"
+                                 "      description: The request was refused or failed\n"
+                                 "      content:\n"
+                                 "        application/json:\n"
+                                 "          schema:\n"
+                                 "            $ref: '#/components/schemas/Failure'\n"
+                                 "  schemas:\n"
+                                 "    Failure:\n"
+                                 "      type: object\n"
+                                 "      required: [error]\n"
+                                 "      properties:\n"
+                                 "        status: { type: string, enum: [error] }\n"
+                                 "        code: { type: string }\n"
+                                 "        error_number: { type: integer }\n"
+                                 "        docs_url: { type: string }\n"
+                                 "        message: { type: string }\n"
+                                 "        error: { type: string }\n"
+                                 "        hint: { type: string }\n"
+                                 "        data: {}\n";
 
 void openapi_http(struct buf *b, const struct router *r)
 {

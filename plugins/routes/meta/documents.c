@@ -33,5 +33,6 @@ int meta_openapi(ath_req *r, ath_err *e)
 int meta_openapi_wss(ath_req *r, ath_err *e)
 {
     (void)e;
-    return ath_reply(r, 200, "application/yaml; charset=utf-8", ath_host_->inspect(r, "openapi-wss"));
+    return ath_reply(r, 200, "application/yaml; charset=utf-8",
+                     ath_host_->inspect(r, "openapi-wss"));
 }
