@@ -77,7 +77,6 @@ static void fork_release(struct op *o)
 
     if (d->rows || d->session || d->header)
         arena_join(&o->task->arena, &f->task.arena);
-    task_ref(&f->task); /* nobody else has one: this frees it */
     task_unref(&f->task);
 }
 
@@ -89,6 +88,7 @@ void fork_report(ath_task *t)
     int rc = t->gone ? ATH_E_CANCELED : f->result.rc;
 
     t->report = NULL;
+    task_ref(t); /* the report's, until it was delivered */
     o->done = f->result;
     o->done.size = sizeof(o->done);
     o->done.arg = arg;
