@@ -1,0 +1,180 @@
+/* core/http/http_priv.h - what the files of http share: connections, exchanges, and who calls whom.
+ *
+ *     acceptor.c --fd--> conn.c   sockets, limits, the two directions of a connection
+ *                        parse.c  bytes -> llhttp -> exchange; what llhttp lets through and we refuse
+ *                        phase.c  exchange -> phases -> handler; bodies
+ *                        reply.c  answer -> head, envelope
+ *                        out.c    answers -> socket, in order
+ *
+ * An exchange is a request with what its connection keeps about it. It stands in conn.queue from
+ * the end of its head until its answer was written out, then in conn.leaving until the socket has
+ * taken the bytes.
+ */
+#ifndef CORE_HTTP_HTTP_PRIV_H
+#define CORE_HTTP_HTTP_PRIV_H
+
+#include <llhttp.h>
+#include <netinet/in.h>
+
+#include "http/http.h"
+
+enum {
+    CONN_MAGIC = 0x0c0220a1,
+    READ_ROOM = 64 * 1024,       /* bytes of one read; one buffer per loop */
+    OUT_ROOM = 64 * 1024,        /* bytes of one write, large bodies aside; one buffer per loop */
+    COPY_MOST = 16 * 1024,       /* a larger body is written from where it lies */
+    SPARE_MOST = 256,            /* exchanges that a loop keeps for the next requests */
+    GRACE_MS = 500,              /* to a client that has ended its side and waits for its answer */
+    LINGER_MS = 1000,            /* for a client to read the last answer, after our side has ended */
+};
+
+struct http_loop {
+    ath_loop *loop;
+    struct http *http;
+    struct list conns;
+    uint32_t open, handles;      /* handles: not closed yet */
+    bool draining, closing;
+    char *room;                  /* READ_ROOM bytes */
+    struct buf out;              /* what the next write takes */
+    struct list spare;           /* exchanges not in use */
+    uint32_t spares;
+    uint64_t now_ns;             /* when what is at work began: of this read, of this flush */
+    struct buf common;           /* header lines that all answers share, Date among them */
+    uint64_t common_until_ms;
+};
+
+enum body_mode {
+    BODY_HOLD,                   /* nobody has said what to do with it: not read further */
+    BODY_KEEP,                   /* collected in req.body */
+    BODY_STREAM,                 /* into req.from */
+    BODY_DROP,                   /* the answer does not need it */
+};
+
+struct span {                    /* a header line inside exchange.head */
+    uint32_t name, name_n, value, value_n;
+};
+
+/* Reply headers that the writer must know about. */
+enum {
+    SET_CACHED = 1, SET_CACHE_ID = 2, SET_CACHE_KEY = 4, SET_TRACE_ID = 8, SET_LENGTH = 16,
+};
+
+struct exchange {
+    struct req req;              /* first */
+    struct list spare;
+    /* coming in */
+    struct buf head;             /* target, then names and values, each ended by NUL */
+    struct span *span;
+    uint32_t spans, span_room, target_n;
+    uint32_t trailer_n;
+    bool naming, head_done, fold_lf;
+    bool safe;                   /* GET, HEAD, OPTIONS: may run beside others of its connection */
+    bool started;                /* its phases run */
+    bool has_body, chunked, wants_continue;
+    uint64_t length;             /* Content-Length */
+    enum body_mode mode;
+    struct buf body;
+    uint64_t body_most;
+    ath_str origin, asked_method, asked_headers;
+    uint8_t trace_flags;
+    uint64_t began_ms;
+    /* going out */
+    int refused;                 /* the parser's own answer: a status without body */
+    uint32_t set;                /* SET_* */
+    ath_str cache_id, cache_key;
+    uint64_t declared;           /* SET_LENGTH: bytes that the stream must bring */
+    size_t reply_at;             /* bytes of req.reply that were written */
+    bool head_written, framed;   /* framed: chunked */
+    bool broken;                 /* the rest of the answer cannot come */
+    uint64_t out_end;            /* conn.out_total when all of it was written */
+    bool accounted;
+};
+
+struct conn {
+    uint32_t magic;
+    int fd;                      /* -1: no socket, see conn_open_captured() */
+    struct http_loop *hl;
+    struct list node;
+    uv_poll_t poll;
+    int events;                  /* what `poll` waits for */
+    llhttp_t parser;
+    struct exchange *reading;    /* whose head or body comes in */
+    struct list queue, leaving;  /* struct req.node */
+    uint32_t queued;
+    struct buf rest;             /* read, but it may not be parsed yet */
+    size_t rest_at;
+    struct buf held;             /* written, but the socket has not taken it yet */
+    size_t held_at;
+    struct buf *capture;         /* without a socket: where the output goes */
+    uint64_t out_total, out_sent;
+    struct deadline limit, write_limit;
+    struct deferred flush;
+    uint64_t idle_ms, read_ms, write_ms; /* since when idle; when a byte last came, last went */
+    uint64_t until_ms;           /* of `lingering` and `eof` */
+    int refuse;                  /* status that a parser callback asks for */
+    bool eof;                    /* the client has ended its side */
+    bool deaf;                   /* nothing more is parsed: what comes is dropped */
+    bool last;                   /* the answer that is written is the last one */
+    bool blocked;                /* the socket takes no more for now */
+    bool dead;                   /* it cannot be written to; conn_flush() ends the connection */
+    bool lingering, closed, event_head, event_end;
+    uint32_t head_n;             /* bytes of the head so far */
+    char peer[INET6_ADDRSTRLEN];
+};
+
+static inline struct exchange *exchange_of(struct req *r)
+{
+    return (struct exchange *)r;
+}
+
+static inline struct exchange *exchange_at(struct list *node)
+{
+    return (struct exchange *)list_entry(node, struct req, node);
+}
+
+static inline const struct http_limits *conn_limits(const struct conn *c)
+{
+    return &c->hl->http->limits;
+}
+
+/* conn.c */
+struct exchange *exchange_new(struct conn *c);
+void exchange_done(struct exchange *x, enum req_ending ending); /* unlinks, accounts, lets go */
+void conn_accept(struct http_loop *hl, int fd, const char *peer);
+struct conn *conn_open_captured(struct http_loop *hl, struct buf *capture);
+void conn_close_captured(struct conn *c);
+void conn_feed(struct conn *c, const char *p, size_t n);  /* bytes that were read */
+void conn_eof(struct conn *c);
+void conn_lost(struct conn *c, enum req_ending ending);   /* ends it and what it waits for, now */
+void conn_update(struct conn *c);                         /* what to wait for, and how long */
+void conn_linger(struct conn *c);                         /* all was said */
+
+/* parse.c */
+extern const llhttp_settings_t parse_settings;
+size_t parse_bytes(struct conn *c, const char *p, size_t n); /* how many were used */
+bool parse_may(const struct conn *c);
+void parse_refuse(struct conn *c, int status);
+bool parse_traceparent(ath_str text, struct exchange *x);
+
+/* phase.c */
+void exchange_enter(struct exchange *x);                  /* its head is complete and sound */
+void conn_start_some(struct conn *c);                     /* those whose turn it is */
+void body_bytes(struct exchange *x, ath_str bytes);
+void body_end(struct exchange *x);
+void body_broken(struct exchange *x, int rc, const ath_err *e);
+extern const struct task_type request_type;
+
+/* req.c */
+void args_decode(ath_arena *a, ath_str text, ath_pair **ret, uint32_t *ret_n);
+
+/* reply.c */
+void reply_common(struct http_loop *hl);
+void reply_head(struct buf *b, struct exchange *x, bool keep);
+void reply_refused(struct buf *b, struct exchange *x);
+void reply_error(struct req *r, const ath_err *e);
+
+/* out.c */
+void conn_flush(void *conn);                              /* deferred, and when it can be written to */
+void conn_answered(struct conn *c, struct exchange *x);   /* the answer of x, or more of it, is there */
+
+#endif

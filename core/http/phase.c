@@ -1,0 +1,389 @@
+/* A request's way through the phase table, its body, and its end.
+ *
+ * exchange_enter() gives a request its names (id, trace) and puts it in line; when its turn comes
+ * the phases run one after the other. A phase that waits is gone on with by req_resume(). The last
+ * one runs the handler as the code of the task; from there on the task says how it ends, and
+ * request_ended() is the one place where an error becomes an answer.
+ *
+ * A body is not read before the phases have come to it (an unknown key learns nothing and costs
+ * nothing): until then its bytes stay in the socket.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "http/http_priv.h"
+#include "lib/json.h"
+
+/* ---- entering ---- */
+
+static char *put_hex(char *to, uint64_t v)
+{
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *to++ = "0123456789abcdef"[v >> shift & 15];
+    return to;
+}
+
+/* The trace: the caller's, or one of the request's own whose id is the request id without dashes. */
+static void ids_make(struct exchange *x)
+{
+    struct req *r = &x->req;
+
+    rand_uuid(r->id);
+    *put_hex(r->span_id, rand_u64()) = 0;
+    if (r->trace_id.n == 0) {
+        char *id = arena_raw(&r->task.arena, 33), *to = id;
+        for (const char *from = r->id; *from; from++)
+            if (*from != '-')
+                *to++ = *from;
+        *to = 0;
+        r->trace_id = str_from(id, 32);
+        x->trace_flags = 1;
+    }
+}
+
+void exchange_enter(struct exchange *x)
+{
+    struct conn *c = x->req.conn;
+
+    x->head_done = true;
+    x->req.mark[MARK_HEAD] = c->hl->now_ns;
+    x->req.http = c->hl->http;
+    x->req.peer = arena_str(&x->req.task.arena, str_of(c->peer));
+    ids_make(x);
+    list_push(&c->queue, &x->req.node);
+    c->queued++;
+    atomic_fetch_add_explicit(&c->hl->http->in_flight, 1, memory_order_relaxed);
+    conn_start_some(c);
+}
+
+static void phases_run(struct req *r)
+{
+    const struct http *h = r->http;
+
+    r->waits = false;
+    while (!r->task.ended && !r->task.gone && r->phase < h->phase_count) {
+        int rc = h->phase[r->phase++].run(r, &r->err);
+        if (rc == PHASE_NEXT)
+            continue;
+        r->waits = rc == PHASE_WAIT;
+        if (rc < 0)
+            task_end(&r->task, rc, &r->err, NULL);
+        return;
+    }
+}
+
+/* Answers leave in order; what only reads may run at the same time as what is before it (RFC 9112,
+ * 9.3.2), the rest waits until everything before it is answered. */
+void conn_start_some(struct conn *c)
+{
+    bool first = true, safe = true;
+
+    list_each(node, next, &c->queue) {
+        struct exchange *x = exchange_at(node);
+        safe = safe && x->safe;
+        if (!x->started && !first && !safe)
+            return;
+        first = false;
+        if (!x->started) {
+            x->started = true;
+            phases_run(&x->req);
+        }
+    }
+}
+
+void req_resume(struct req *r, int rc, const ath_err *e)
+{
+    if (!r->waits || r->task.ended || r->task.gone)
+        return;
+    if (rc < 0)
+        task_end(&r->task, rc, e, NULL);
+    else
+        phases_run(r);
+}
+
+/* ---- the phases that are http's own ---- */
+
+static bool is_preflight(const struct exchange *x)
+{
+    return x->asked_method.n && str_is(x->req.method, "OPTIONS");
+}
+
+static int no_route(struct req *r, ath_err *e)
+{
+    if (!r->match.allow[0] || !r->http->strict_methods)
+        return err_raise(e, "not_found", "The requested resource was not found");
+    req_set(&r->task, "allow", str_of(r->match.allow));
+    return err_raise(e, "method_not_allowed", "the path does not take %.*s", STR_ARG(r->method));
+}
+
+/* A preflight goes on whatever its path is. */
+int phase_route(struct req *r, ath_err *e)
+{
+    struct exchange *x = exchange_of(r);
+    const struct route *route;
+
+    router_find(r->http->router, r->method, r->path, &r->task.arena, &r->match);
+    route = r->match.route;
+    if (is_preflight(x))
+        return PHASE_NEXT;
+    if (!route)
+        return no_route(r, e);
+    r->task.label = route->label;
+    if (r->http->limits.request_ms && !(route->def.flags & ATH_RT_LONG))
+        task_deadline(&r->task, x->began_ms + r->http->limits.request_ms);
+    return PHASE_NEXT;
+}
+
+#define EVERY_METHOD "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT"
+
+static bool is_method(ath_str word)
+{
+    ath_str rest = ATH_S(EVERY_METHOD), one;
+
+    while (str_next(&rest, ',', &one))
+        if (str_eq(str_trim(one), word))
+            return true;
+    return false;
+}
+
+int phase_cors(struct req *r, ath_err *e)
+{
+    struct exchange *x = exchange_of(r);
+
+    (void)e;
+    if (!is_preflight(x))
+        return PHASE_NEXT;
+    if (!is_method(x->asked_method)) {
+        req_reply(&r->task, 400, "text/plain; charset=utf-8",
+                  ATH_S("Requested method is not allowed"));
+        return PHASE_DONE;
+    }
+    req_set(&r->task, "access-control-allow-methods", ATH_S(EVERY_METHOD));
+    if (x->asked_headers.n)
+        req_set(&r->task, "access-control-allow-headers", x->asked_headers);
+    req_set(&r->task, "access-control-max-age", ATH_S("3600"));
+    req_reply(&r->task, 200, NULL, ATH_S(""));
+    return PHASE_DONE;
+}
+
+static int handler_run(ath_task *t, void *handle, ath_err *e)
+{
+    (void)handle;
+    return req_of(t)->match.route->def.handle(t, e);
+}
+
+int phase_handler(struct req *r, ath_err *e)
+{
+    (void)e;
+    r->mark[MARK_HANDLER] = r->conn ? r->conn->hl->now_ns : clock_ns();
+    r->task.self = r->match.route->self;
+    task_run(&r->task, handler_run, NULL);
+    return PHASE_DONE;
+}
+
+/* ---- bodies ---- */
+
+static int too_large(ath_err *e, uint64_t most)
+{
+    return err_raise(e, "payload_too_large", "the request body is over the limit of %llu bytes",
+                     (unsigned long long)most);
+}
+
+static int encoding_refuse(ath_str encoding, ath_err *e)
+{
+    err_raise(e, "unsupported_encoding", "content encoding \"%.*s\" is not supported",
+              (int)(encoding.n < 64 ? encoding.n : 64), encoding.p);
+    return e->rc;
+}
+
+static void kick(struct req *r)
+{
+    if (r->conn)
+        loop_defer(r->task.loop, &r->conn->flush);
+}
+
+static void from_room(ath_stream *s, void *impl)
+{
+    (void)s;
+    kick(impl);
+}
+
+static void from_drop(ath_stream *s, void *impl)
+{
+    (void)s;
+    exchange_of(impl)->mode = BODY_DROP;
+    kick(impl);
+}
+
+static void body_stream(struct exchange *x)
+{
+    static const struct stream_producer producer = { .room = from_room, .drop = from_drop };
+    struct req *r = &x->req;
+
+    r->from = stream_open(&r->task, 0);
+    x->mode = BODY_STREAM;
+    if (x->has_body)
+        stream_produce(r->from, &producer, r);
+    else
+        stream_end(r->from, 0);
+}
+
+/* One piece when the length is known; the kernel gives its pages when they are written to. */
+static void body_keep(struct exchange *x)
+{
+    x->mode = BODY_KEEP;
+    x->body = ARENA_BUF(&x->req.task.arena);
+    if (x->length)
+        buf_grow(&x->body, x->length);
+}
+
+int phase_body(struct req *r, ath_err *e)
+{
+    struct exchange *x = exchange_of(r);
+    uint64_t route_most = r->match.route->def.max_body;
+    uint64_t most = route_most ? route_most : r->http->limits.body_bytes;
+    ath_str encoding;
+
+    if (!x->has_body && !(r->match.route->def.flags & ATH_RT_BODY))
+        return PHASE_NEXT;
+    encoding = req_header(&r->task, "content-encoding");
+    if (encoding.n && !str_ieq(encoding, ATH_S("identity")))
+        return encoding_refuse(encoding, e);
+    if (most && x->length > most)
+        return too_large(e, most);
+    x->body_most = most;
+    if (r->match.route->def.flags & ATH_RT_BODY)
+        body_stream(x);
+    else
+        body_keep(x);
+    kick(r); /* it is read on now, and a client that waits to be asked is asked */
+    return x->mode == BODY_KEEP ? PHASE_WAIT : PHASE_NEXT;
+}
+
+static void body_over(struct exchange *x)
+{
+    struct ath_err e;
+
+    too_large(&e, x->body_most);
+    body_broken(x, e.rc, &e);
+}
+
+void body_bytes(struct exchange *x, ath_str bytes)
+{
+    struct req *r = &x->req;
+
+    r->body_bytes += bytes.n;
+    if (x->mode == BODY_DROP)
+        return;
+    if (x->body_most && r->body_bytes > x->body_most)
+        body_over(x);
+    else if (x->mode == BODY_KEEP)
+        buf_mem(&x->body, bytes.p, bytes.n);
+    else if (x->mode == BODY_STREAM)
+        stream_push(r->from, bytes);
+}
+
+void body_end(struct exchange *x)
+{
+    enum body_mode mode = x->mode;
+
+    x->mode = BODY_DROP;
+    if (mode == BODY_STREAM) {
+        stream_produce(x->req.from, NULL, NULL);
+        stream_end(x->req.from, 0);
+    } else if (mode == BODY_KEEP) {
+        x->req.body = buf_view(&x->body);
+        req_resume(&x->req, 0, NULL);
+    }
+}
+
+void body_broken(struct exchange *x, int rc, const ath_err *e)
+{
+    enum body_mode mode = x->mode;
+
+    x->mode = BODY_DROP;
+    if (mode == BODY_STREAM) {
+        stream_produce(x->req.from, NULL, NULL);
+        stream_end(x->req.from, rc);
+    } else if (mode == BODY_KEEP) {
+        req_resume(&x->req, rc, e);
+    }
+}
+
+/* ---- the end ---- */
+
+/* A deadline that passed says nothing but that: what was waited for gives it its name. */
+static void timeout_words(struct req *r)
+{
+    if (!r->body_complete)
+        err_raise(&r->err, "request_timeout", "the request body did not arrive in time");
+    else if (r->mark[MARK_DB_SENT] == 0)
+        err_detail_str(&r->err, "title", str_of("Gateway Timeout"));
+}
+
+static void request_failed(struct req *r, int rc, const ath_err *e)
+{
+    if (!e)
+        err_fail(&r->err, rc, "the request failed");
+    else if (e != &r->err)
+        err_copy(&r->err, e);
+    if (r->err.rc == 0)
+        r->err.rc = rc;
+    r->ending = rc == ATH_E_TIMEOUT ? REQ_TIMED_OUT : REQ_FAILED;
+    if (r->sending) {
+        exchange_of(r)->broken = true;
+        r->ending = REQ_CUT;
+        return;
+    }
+    if (r->answered) /* reply() was called, then the handler failed: the answer stands */
+        return;
+    if (rc == ATH_E_TIMEOUT && !r->err.error)
+        timeout_words(r);
+    reply_error(r, &r->err);
+}
+
+/* Nobody reads the rest of it. */
+static void body_let_go(struct exchange *x)
+{
+    if (x->mode == BODY_STREAM)
+        stream_produce(x->req.from, NULL, NULL);
+    x->mode = BODY_DROP;
+}
+
+static void request_ended(ath_task *t, int rc, const ath_err *e, const ath_done *result)
+{
+    struct req *r = req_of(t);
+
+    (void)result;
+    if (rc < 0)
+        request_failed(r, rc, e);
+    else if (!r->answered) {
+        err_raise(&r->err, "plugin_unanswered", "the handler ended without an answer");
+        r->ending = REQ_FAILED;
+        reply_error(r, &r->err);
+    }
+    r->mark[MARK_REPLY] = clock_ns();
+    body_let_go(exchange_of(r));
+    if (r->conn)
+        conn_answered(r->conn, exchange_of(r));
+}
+
+static void request_destroy(ath_task *t)
+{
+    struct http_loop *hl = t->loop->slot[LOOP_SLOT_HTTP];
+    struct exchange *x = exchange_of(req_of(t));
+
+    if (!hl || hl->spares >= SPARE_MOST) {
+        free(x);
+        return;
+    }
+    list_push_front(&hl->spare, &x->spare);
+    hl->spares++;
+}
+
+const struct task_type request_type = {
+    .name = "request",
+    .end = request_ended,
+    .destroy = request_destroy,
+};

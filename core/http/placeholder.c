@@ -1,1 +1,0 @@
-typedef int layer_http_is_empty;
