@@ -374,7 +374,7 @@ static void set_default(struct fill *f, const ath_field *fd, void *base)
 
     if (fd->type == ATH_T_STR) {
         *(ath_str *)at_of(fd, base) = str_of(def);
-        if (fd->def && fd->range && !value_choice(fd->range, str_of(def), false, &word))
+        if (def[0] && fd->range && !value_choice(fd->range, str_of(def), false, &word))
             config_error(f->rep, NULL, "the table of \"%s\" is wrong: the default of %s is none of %s",
                          f->t->section, fd->key, fd->range);
         return;

@@ -36,6 +36,21 @@ static bool known(const struct config_report *rep, int level, const struct confi
     return false;
 }
 
+static uint32_t group_of(const struct config_report *rep, const char *file)
+{
+    uint32_t most = 0;
+
+    if (!file)
+        return UINT32_MAX;
+    for (size_t i = 0; i < rep->n; i++) {
+        if (rep->note[i].at.file && strcmp(rep->note[i].at.file, file) == 0)
+            return rep->note[i].group;
+        if (rep->note[i].at.file && rep->note[i].group >= most)
+            most = rep->note[i].group + 1;
+    }
+    return most;
+}
+
 static void keep(struct config_report *rep, const struct config_note *note)
 {
     if (rep->n == rep->cap) {
@@ -46,7 +61,9 @@ static void keep(struct config_report *rep, const struct config_note *note)
         rep->note = more;
         rep->cap = cap;
     }
-    rep->note[rep->n++] = *note;
+    rep->note[rep->n] = *note;
+    rep->note[rep->n].group = group_of(rep, note->at.file);
+    rep->n++;
 }
 
 ATH_PRINTF(4, 0)
@@ -142,12 +159,14 @@ void config_note_line(const struct config_note *note, struct buf *b)
 
 static bool before(const struct config_note *a, const struct config_note *b)
 {
-    if (!a->at.file || !b->at.file || strcmp(a->at.file, b->at.file) != 0)
-        return false;
+    if (a->group != b->group)
+        return a->group < b->group;
     return a->at.line != b->at.line ? a->at.line < b->at.line : a->at.column < b->at.column;
 }
 
-/* Within a file by line; files stay in the order in which they were met. Few notes: insertion. */
+/* Files in the order in which they were met, then what has no file; within a file by line. Few
+ * notes: insertion.
+ */
 static void sort(struct config_report *rep)
 {
     for (size_t i = 1; i < rep->n; i++) {

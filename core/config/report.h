@@ -24,6 +24,7 @@ struct config_place {
 
 struct config_note {
     int level;                   /* ATH_ERROR, ATH_WARN, ATH_INFO */
+    uint32_t group;              /* same file, same number */
     struct config_place at;
     const char *text;
     const char *hint;            /* NULL: none */
