@@ -66,7 +66,7 @@ void *arena_raw(ath_arena *a, size_t n)
 {
     void *p = a->at;
 
-    n = (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    n = (n + !n + ALIGN - 1) & ~(size_t)(ALIGN - 1); /* nothing, too, is never NULL */
     a->used += n;
     if (n > (size_t)(a->end - a->at))
         return arena_more(a, n);

@@ -49,8 +49,7 @@ static int event(ath_self *s, ath_task *t, const ath_event *ev)
     ours.size = sizeof(ours);
     ours.flags &= ATH_EV_KEEP; /* the core's own flags are not for others */
     complete(s, t, &ours);
-    log_event(&ours);
-    return 0;
+    return log_event(&ours);
 }
 
 static void put(ath_self *s, uint32_t metric, const ath_str *label, double v)

@@ -20,6 +20,7 @@ START_TEST(arena_gives_aligned_zeroed_memory_and_runs_destructors)
     ath_arena a;
 
     arena_init(&a);
+    ck_assert_ptr_nonnull(arena_alloc(&a, 0));
     for (size_t n = 1; n < 100000; n = n * 3 + 1) {
         char *p = arena_alloc(&a, n);
         ck_assert_uint_eq((uintptr_t)p % 16, 0);
