@@ -262,6 +262,7 @@ int loop_new(enum loop_kind kind, uint32_t index, const char *name, ath_loop **r
     ath_loop *l = MEM_NEW(ath_loop);
     int rc = uv_loop_init(&l->uv);
 
+    signal(SIGPIPE, SIG_IGN); /* a peer that closed is an error code of the write */
     l->magic = LOOP_MAGIC;
     l->index = index;
     l->kind = kind;

@@ -53,6 +53,7 @@ struct ath_loop {
     struct wheel *wheel;         /* private to deadline.c */
 };
 
+/* The process ignores SIGPIPE from the first loop on. */
 int loop_new(enum loop_kind kind, uint32_t index, const char *name, ath_loop **ret, ath_err *e);
 int loop_start(ath_loop *l, ath_err *e); /* a thread of its own */
 void loop_run(ath_loop *l);              /* on the calling thread, until loop_stop() */

@@ -285,6 +285,7 @@ int stream_write(ath_task *t, ath_stream *s, ath_str b, ath_then *then, void *ar
     s->writer->impl = s;
     s->writer->stop = write_stop;
     s->writer->release = op_over;
+    s->writer->done.count = b.n;
     s->refs++;
     tie_to(&s->written, t, s);
     stream_push(s, b);
