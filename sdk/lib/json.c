@@ -1,33 +1,36 @@
 /* Writing JSON. */
 #include "lib/json.h"
 
+/* One byte that may not stand in a JSON string as it is. */
+static void escaped(struct buf *b, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef", from[] = "\"\\\b\f\n\r\t", into[] = "\"\\bfnrt";
+    const char *known = memchr(from, c, sizeof(from) - 1);
+    char six[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+
+    if (known) {
+        six[1] = into[known - from];
+        buf_mem(b, six, 2);
+    } else {
+        buf_mem(b, six, 6);
+    }
+}
+
 void buf_json(struct buf *b, ath_str text)
 {
-    static const char hex[] = "0123456789abcdef";
-    size_t from = 0;
+    const char *p = text.n ? text.p : "", *end = p + text.n;
 
-    buf_char(b, '"');
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        char escape[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
-        size_t n = 2;
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        if (c == '"' || c == '\\')
-            escape[1] = (char)c;
-        else if (c == '\n')
-            escape[1] = 'n';
-        else if (c == '\r')
-            escape[1] = 'r';
-        else if (c == '\t')
-            escape[1] = 't';
-        else
-            n = 6;
-        buf_mem(b, text.p + from, i - from);
-        buf_mem(b, escape, n);
-        from = i + 1;
+    if (b->cap < b->n + text.n + 3)
+        buf_grow(b, text.n + 2);
+    b->p[b->n++] = '"';
+    while (p < end) {
+        const char *from = p;
+        while (p < end && (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\')
+            p++;
+        buf_mem(b, from, (size_t)(p - from));
+        if (p < end)
+            escaped(b, (unsigned char)*p++);
     }
-    buf_mem(b, text.p + from, text.n - from);
     buf_char(b, '"');
 }
 

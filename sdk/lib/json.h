@@ -4,7 +4,8 @@
 
 #include "lib/buf.h"
 
-/* Appends "text" with what JSON demands escaped; the bytes are otherwise kept, so UTF-8 stays UTF-8. */
+/* Appends "text" with what JSON demands escaped; the bytes are otherwise kept, so UTF-8 stays UTF-8.
+ * The escapes are those of PostgreSQL's JSON functions: what either of us writes is the same. */
 void buf_json(struct buf *b, ath_str text);
 
 /* Appends "key": after a comma when the last byte is not an opening bracket: for objects written

@@ -4,7 +4,12 @@
 static void quoted(struct buf *b, ath_str s, char quote)
 {
     s.n = str_find(s, 0);
+    buf_grow(b, s.n + 2);
     buf_char(b, quote);
+    if (str_find(s, quote) == s.n) { /* nearly always */
+        buf_str(b, s);
+        s.n = 0;
+    }
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] == quote)
             buf_char(b, quote);
