@@ -78,7 +78,7 @@ class Explanations:
 
 
 def part_matches(named, part):
-    return named in ("all", part) or part.startswith(named + ":") or part.startswith(named + ".") or fnmatch.fnmatchcase(part, named)
+    return named in ("all", part) or part.startswith((named + ":", named + ".", named + "[")) or fnmatch.fnmatchcase(part, named)
 
 
 # ---- comparing ----
