@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "io/stream.h"
 #include "lib/buf.h"
+#include "log/log.h"
 
 enum {
     PROC_MAGIC = 0x9c0c0001,
@@ -221,12 +222,25 @@ static void on_exit_(uv_process_t *h, int64_t status, int sig)
 
 /* ---- its output ---- */
 
+static void log_line(ath_str text)
+{
+    struct buf shown = BUF_HEAP;
+
+    if (!log_wants(ATH_DEBUG, ATH_S("athena::child")))
+        return;
+    log_redact(&shown, text);
+    log_write(ATH_DEBUG, "athena::child", "%s", buf_view(&shown).p);
+    buf_free(&shown);
+}
+
 static void give_line(struct outlet *o, ath_str text)
 {
     struct proc *x = o->proc;
     ath_task *t = x->task;
     const char *before;
 
+    if (!x->line)
+        log_line(text);
     if (!x->line || t->gone || t->ended || !x->op)
         return;
     before = loop_enter(t->loop, t->label ? t->label : t->type->name);

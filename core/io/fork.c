@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "log/log.h"
 #include "io/stream.h"
 #include "io/io_priv.h"
 
@@ -312,7 +313,10 @@ uint64_t begun_waiting(void)
 
 static void begun_end(ath_task *t, int rc, const ath_err *e, const ath_done *result)
 {
-    (void)rc, (void)e, (void)result;
+    (void)result;
+    if (rc < 0 && rc != ATH_E_CANCELED)
+        log_write(ATH_WARN, "athena::task", "background work of \"%s\" failed: %s", task_owner(t),
+                  err_get(e, "message").p);
     task_unref(t);
 }
 

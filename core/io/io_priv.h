@@ -10,6 +10,7 @@ void wheel_close(ath_loop *l);
 void wheel_free(ath_loop *l);
 void task_loop_new(ath_loop *l);
 void task_loop_free(ath_loop *l);
+void resolver_free(ath_loop *l);
 
 /* Tasks that task_begin() has posted and no loop has seen yet. */
 uint64_t begun_waiting(void);

@@ -367,6 +367,7 @@ void loop_free(ath_loop *l)
     wheel_close(l);
     uv_run(&l->uv, UV_RUN_NOWAIT);
     task_loop_free(l);
+    resolver_free(l);
     wheel_free(l);
     if (uv_loop_close(&l->uv) != 0)
         return; /* somebody's handle is still open: its memory may not go, and the process ends anyway */

@@ -51,6 +51,7 @@ struct ath_loop {
     struct list deferred;
     struct loop_posts *posts;    /* private to loop.c */
     struct wheel *wheel;         /* private to deadline.c */
+    struct resolver *resolver;   /* private to resolve.c */
 };
 
 /* The process ignores SIGPIPE from the first loop on. */
