@@ -109,13 +109,18 @@ static void conn_free(void *arg)
 
 void pgconn_close(struct pgconn *c)
 {
+    bool running;
+
     if (c->state == PGCONN_CLOSED)
         return;
+    running = c->state == PGCONN_BUSY && PQstatus(c->pg) == CONNECTION_OK;
     c->state = PGCONN_CLOSED;
     deadline_clear(&c->watch);
     deferred_cancel(&c->broken);
     if (c->addr)
         pgaddr_cancel(c->addr);
+    if (running)
+        pgcancel_start(c->loop, c->pg);
     poll_close(c); /* before PQfinish(), which closes the descriptor */
     PQfinish(c->pg);
     c->pg = NULL;
@@ -746,12 +751,6 @@ void pgconn_detach(struct trip *t)
     take_off(t->conn, t);
 }
 
-static void abandon(struct pgconn *c)
-{
-    pgcancel_start(c->loop, c->pg);
-    broke(c, NULL);
-}
-
 void pgconn_drop(struct trip *t)
 {
     struct pgconn *c = t->conn;
@@ -793,7 +792,7 @@ static void watch_busy(struct pgconn *c)
     uint64_t most = c->cleaning ? CLEAN_MS : c->options.answer_ms;
 
     if (c->left_ms && now - c->left_ms >= PGCONN_GRACE_MS) {
-        abandon(c);
+        broke(c, NULL); /* closing a busy connection cancels what runs on it */
         return;
     }
     if (most && quiet >= most) {

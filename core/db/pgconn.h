@@ -14,7 +14,8 @@
  *     PGCONN_STUCK_MS are handed back, to be run elsewhere
  *
  * The hooks run on the loop, never inside pgconn_open(), pgconn_add() or pgconn_sync(). After lost()
- * the connection closes and frees itself; pgconn_close() does the same without telling.
+ * the connection closes and frees itself; pgconn_close() does the same without telling. What still
+ * runs on a connection that is closed is cancelled.
  */
 #ifndef CORE_DB_PGCONN_H
 #define CORE_DB_PGCONN_H
@@ -71,7 +72,7 @@ struct pgconn {
     bool tls;
     bool sending;                /* the group that is being put together is whole so far */
     bool cleaning;               /* what is on it is ours */
-    bool counted;                /* the pool's: among its flowing ones */
+    bool counted, served;        /* the pool's: among its flowing ones; was ready once */
     bool shared;                 /* the group on it is made of plain reads */
     bool slow;                   /* stuck() was told of this group */
     bool raw;                    /* ran a caller's own SQL: to be cleaned */

@@ -5,12 +5,13 @@
 
 #include <stdlib.h>
 
+#include "base/mem.h"
 #include "db/query.h"
 #include "lib/text.h"
 
-void rows_fill(ath_rows *rows, PGresult *res, ath_arena *arena)
+void rows_fill(ath_rows *rows, PGresult *res)
 {
-    *rows = (ath_rows){ .res = res, .arena = arena, .rows = (uint32_t)PQntuples(res),
+    *rows = (ath_rows){ .res = res, .rows = (uint32_t)PQntuples(res),
                         .columns = (uint32_t)PQnfields(res) };
 }
 
@@ -18,7 +19,9 @@ void rows_clear(ath_rows *rows)
 {
     for (; rows; rows = rows->next) {
         PQclear(rows->res);
+        free(rows->column);
         rows->res = NULL;
+        rows->column = NULL;
         rows->rows = rows->columns = 0;
     }
 }
@@ -40,8 +43,10 @@ const ath_rows *db_rows_keep(ath_task *t, const ath_rows *rows)
 
     for (ath_rows *from = (ath_rows *)(uintptr_t)rows; from; from = from->next) {
         ath_rows *to = ARENA_NEW(&t->arena, ath_rows);
-        rows_fill(to, from->res, &t->arena);
+        *to = *from;
         from->res = NULL;
+        from->column = NULL;
+        to->next = NULL;
         *link = to;
         link = &to->next;
     }
@@ -57,7 +62,7 @@ uint32_t db_rows_count(const ath_rows *rows)
 
 static ath_column *columns_read(const ath_rows *rows)
 {
-    ath_column *c = arena_alloc(rows->arena, rows->columns * sizeof(*c));
+    ath_column *c = mem_new(rows->columns * sizeof(*c));
 
     for (int i = 0; i < (int)rows->columns; i++)
         c[i] = (ath_column){ .name = str_of(PQfname(rows->res, i)),
