@@ -30,8 +30,9 @@ struct db_client {
     struct db_catalog *catalog;  /* private to db */
     struct pgpool **pool;        /* by loop index; private to db */
     atomic_uint connections;     /* open, of all loops */
-    atomic_uint idle;
+    atomic_uint idle, waiting;
     atomic_bool up;              /* the last connection attempt worked */
+    atomic_bool down;            /* it failed; neither: none was made yet */
     char *down_reason;           /* words of the last failed attempt, redacted; under a lock */
 };
 

@@ -1,0 +1,47 @@
+/* core/db/db_priv.h - what the files of this room share. */
+#ifndef CORE_DB_DB_PRIV_H
+#define CORE_DB_DB_PRIV_H
+
+#include "db/client.h"
+#include "db/target.h"
+
+struct db_catalog;
+
+/* The loops and the options, as db_start() was given them. */
+struct db_process {
+    struct db_options options;
+    ath_loop *const *loops;
+    uint32_t loop_count;
+};
+extern struct db_process db_process;
+
+/* What db keeps per loop, in LOOP_SLOT_DB. */
+struct db_loop {
+    ath_loop *loop;
+    struct list pools;
+};
+
+static inline struct db_loop *db_loop_of(ath_loop *l)
+{
+    return l->slot[LOOP_SLOT_DB];
+}
+
+/* The client's target as it is now, referenced. */
+struct db_target *client_target(struct db_client *c);
+
+/* The database answered (why NULL), or an attempt to connect failed. Logs changes. Any thread. */
+void client_is_up(struct db_client *c, const ath_err *why);
+
+int client_unknown(ath_str name, ath_err *e);
+
+/* The refusal of a client that is not up. */
+int client_unavailable(const struct db_client *c, uint64_t retry_ms, ath_err *e);
+
+struct db_catalog *db_catalog_new(struct db_client *c);
+void db_catalog_free(struct db_catalog *k);
+/* Reads it when it was never read; `done` runs on the calling loop when that has succeeded or failed. */
+void db_catalog_warm(struct db_client *c, ath_fn *done, void *arg);
+void db_catalog_halt(struct db_client *c, const ath_loop *l); /* `l` ends */
+void db_catalog_changed(struct db_client *c); /* the client has another target now */
+
+#endif

@@ -1,0 +1,24 @@
+/* core/db/pgbudget.h - how many connections there may be: of the process, and of each database.
+ *
+ * Two counters, shared by all loops and changed by atomic steps alone. A loop opens what it needs
+ * while there is room; what it holds above its base share is borrowed, and is given back when
+ * another loop finds no room (see pgpool_give_back()).
+ */
+#ifndef CORE_DB_PGBUDGET_H
+#define CORE_DB_PGBUDGET_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum pgbudget_room { PGBUDGET_TAKEN = 0, PGBUDGET_CLIENT_FULL, PGBUDGET_PROCESS_FULL };
+
+void pgbudget_init(uint64_t process_max);
+
+/* Takes one of both, or none: `client` counts the connections of a database, of which there may be
+ * `client_max`. */
+enum pgbudget_room pgbudget_take(atomic_uint *client, uint64_t client_max);
+void pgbudget_give(atomic_uint *client);
+unsigned pgbudget_used(void);
+
+#endif

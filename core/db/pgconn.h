@@ -1,0 +1,95 @@
+/* core/db/pgconn.h - one connection to PostgreSQL, as a step machine on its loop.
+ *
+ *     resolving -> connecting -> idle <-> busy -> closed
+ *
+ * While it is busy one group of trips is on it: several plain reads in front of one Sync, or one
+ * other trip with a Sync of its own. What was sent is a queue, and answers belong to its head: they
+ * are matched by position and by nothing else.
+ *
+ * Rules for trips that end early (their client left, their time is up):
+ *   - the trip is taken off at once; its answer, when it comes, is thrown away
+ *   - when no trip is left that somebody waits for, and the answers do not come by themselves within
+ *     PGCONN_GRACE_MS, the query is cancelled on the server and the connection closed, never reused
+ *   - trips that share the connection are not hurt: reads that wait behind one that takes longer than
+ *     PGCONN_STUCK_MS are handed back, to be run elsewhere
+ *
+ * The hooks run on the loop, never inside pgconn_open(), pgconn_add() or pgconn_sync(). After lost()
+ * the connection closes and frees itself; pgconn_close() does the same without telling. What still
+ * runs on a connection that is closed is cancelled.
+ */
+#ifndef CORE_DB_PGCONN_H
+#define CORE_DB_PGCONN_H
+
+#include <uv.h>
+
+#include "db/target.h"
+#include "db/trip.h"
+
+enum { PGCONN_GRACE_MS = 20, PGCONN_STUCK_MS = 30 };
+
+enum pgconn_state { PGCONN_RESOLVING = 1, PGCONN_CONNECTING, PGCONN_IDLE, PGCONN_BUSY, PGCONN_CLOSED };
+
+struct pgconn_hooks {
+    void (*ready)(struct pgconn *c);                    /* idle: connected, or all answered */
+    void (*again)(struct pgconn *c, struct trip *t);    /* t was taken off and is to be run again */
+    void (*stuck)(struct pgconn *c);                    /* its first trip takes long */
+    void (*answered)(struct pgconn *c, const struct trip *t, uint64_t us); /* a plain read was */
+    /* Its trips are still in c->trips and must be taken off by pgconn_detach(); `why` NULL: it was
+     * closed after a cancel, which says nothing about the server. */
+    void (*lost)(struct pgconn *c, const ath_err *why);
+};
+
+struct pgconn_options {
+    uint64_t connect_ms, answer_ms; /* answer_ms: the server is taken for dead; 0: never */
+    uint64_t prepared_max;
+    uint32_t rotate;             /* begin with this host or address of the list */
+};
+
+struct sent;
+
+struct pgconn {
+    uint32_t magic;
+    enum pgconn_state state;
+    ath_loop *loop;
+    void *owner;                 /* the pool */
+    const struct pgconn_hooks *on;
+    struct db_target *target;
+    struct pgconn_options options;
+    struct list node;            /* in one of the pool's lists */
+    struct list trips;           /* that are on it */
+    PGconn *pg;
+    uv_poll_t *poll;             /* freed by its own close callback */
+    int fd, events;
+    struct pgaddr *addr;         /* while it resolves */
+    struct prep_table prep;
+    struct sent *sent;           /* a ring: what answers are awaited for */
+    uint32_t head, count, cap;
+    struct deadline watch;
+    struct deferred broken;      /* reports a failure found inside a call from outside */
+    uint64_t opened_ms, idle_since_ms, progress_ms, left_ms; /* left_ms: its last trip was taken off */
+    uint64_t answered_ns, read_ns;
+    char *why;                   /* of a failure that libpq does not know of */
+    bool tls;
+    bool sending;                /* the group that is being put together is whole so far */
+    bool cleaning;               /* what is on it is ours */
+    bool counted, served;        /* the pool's: among its flowing ones; was ready once */
+    bool shared;                 /* the group on it is made of plain reads */
+    bool slow;                   /* stuck() was told of this group */
+    bool raw;                    /* ran a caller's own SQL: to be cleaned */
+    bool retire;                 /* to be closed when idle */
+};
+
+struct pgconn *pgconn_open(ath_loop *l, struct db_target *t, const struct pgconn_options *o,
+                           const struct pgconn_hooks *on, void *owner);
+
+/* Of an idle connection: adds plain reads one by one, then pgconn_sync(). */
+void pgconn_add(struct pgconn *c, struct trip *t);
+void pgconn_sync(struct pgconn *c);
+/* Of an idle connection: the whole of any other trip. */
+void pgconn_run(struct pgconn *c, struct trip *t);
+
+void pgconn_detach(struct trip *t); /* from lost() */
+void pgconn_drop(struct trip *t);   /* nobody waits for it any more */
+void pgconn_close(struct pgconn *c);
+
+#endif

@@ -1,0 +1,622 @@
+/* The waiting line and who goes out of it.
+ *
+ * The normal path: pgpool_submit() puts a trip into a line and defers flush(); at the end of the turn
+ * flush() gives waiting trips to idle connections, opens what is missing and arms the tick, which
+ * only runs while there is something to watch. on_ready() and the others are the connections' hooks.
+ *
+ * How it fails: see on_lost(). Reads are run again once, on another connection; of anything else it
+ * is not known whether it happened, and its caller is told so.
+ */
+#include "db/pgpool.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/rand.h"
+#include "db/pgbudget.h"
+#include "lib/text.h"
+#include "log/log.h"
+
+enum {
+    WIDTH = 2,                   /* connections that plain reads flow over, of one loop */
+    GROUP_MIN = 8, GROUP_MAX = 64, /* reads in front of one Sync */
+    OPENING_MAX = 4,             /* connections that are being opened, of one loop */
+    TICK_MS = 10,
+    IDLE_TICK_MS = 1000,
+    WIDEN_MS = 10,               /* waiting for so long asks for more width */
+    STARVED_MS = 50,             /* between two calls for a connection of another loop */
+    BACKOFF_MIN_MS = 50, BACKOFF_MAX_MS = 2000,
+    ANSWER_GRACE_MS = 5000,      /* beyond the server's own statement_timeout */
+    COSTS = 512,
+    SLOW_US = 10000,
+};
+
+/* What plain reads cost, by their hash: the last ones that were seen, others forgotten. */
+struct cost {
+    uint32_t tag, us;
+};
+
+struct pgpool {
+    struct list node;            /* among the loop's pools */
+    struct db_client *client;
+    ath_loop *loop;
+    struct db_target *target;
+    struct list shared, own;     /* lines */
+    struct list idle, busy, opening; /* idle: last used first */
+    uint32_t waiting, idle_n, size; /* size: in all three lists */
+    uint32_t base;               /* this loop's share of the connections */
+    uint32_t opening_n, width, flowing;
+    uint32_t give;               /* connections that another loop asked for */
+    uint32_t fails, rotate;
+    uint64_t order, retry_ms, starved_ms;
+    struct deferred flush;
+    struct deadline tick;
+    struct cost cost[COSTS];
+};
+
+static const struct pgconn_hooks hooks;
+
+/* ---- counting ---- */
+
+static void count_waiting(struct pgpool *p, int by)
+{
+    p->waiting += (uint32_t)by;
+    atomic_fetch_add_explicit(&p->client->waiting, (unsigned)by, memory_order_relaxed);
+}
+
+static void set_idle(struct pgpool *p, struct pgconn *c, bool idle)
+{
+    list_unlink(&c->node);
+    if (idle)
+        list_push_front(&p->idle, &c->node);
+    else
+        list_push(&p->busy, &c->node);
+    p->idle_n += idle ? 1 : (uint32_t)-1;
+    atomic_fetch_add_explicit(&p->client->idle, idle ? 1u : (unsigned)-1, memory_order_relaxed);
+}
+
+/* Out of the lists and out of the counts. */
+static void forget(struct pgpool *p, struct pgconn *c)
+{
+    if (c->state == PGCONN_IDLE)
+        set_idle(p, c, false);
+    if (c->counted)
+        p->flowing--;
+    c->counted = false;
+    list_unlink(&c->node);
+    p->size--;
+    pgbudget_give(&p->client->connections);
+}
+
+static void close_conn(struct pgpool *p, struct pgconn *c)
+{
+    forget(p, c);
+    pgconn_close(c);
+}
+
+/* ---- opening ---- */
+
+static uint64_t backoff_ms(const struct pgpool *p)
+{
+    uint64_t ms = BACKOFF_MIN_MS;
+
+    for (uint32_t i = 1; i < p->fails && ms < BACKOFF_MAX_MS; i++)
+        ms *= 2;
+    return ms / 2 + rand_u64() % (ms / 2 + 1);
+}
+
+/* Another loop holds what this one needs. */
+struct call_for {
+    struct db_client *client;
+    ath_loop *loop;
+};
+
+static void answer_call(void *arg)
+{
+    struct call_for *call = arg;
+    struct db_loop *on = db_loop_of(call->loop);
+
+    if (on)
+        pgpool_give_back(on, call->client);
+    free(call);
+}
+
+static void starved(struct pgpool *p, enum pgbudget_room room)
+{
+    uint64_t now = loop_now_ms(p->loop);
+
+    if (now - p->starved_ms < STARVED_MS)
+        return;
+    p->starved_ms = now;
+    for (uint32_t i = 0; i < db_process.loop_count; i++) {
+        ath_loop *l = db_process.loops[i];
+        struct call_for *call;
+        if (l == p->loop && room == PGBUDGET_CLIENT_FULL)
+            continue;
+        call = MEM_NEW(struct call_for);
+        *call = (struct call_for){ room == PGBUDGET_CLIENT_FULL ? p->client : NULL, l };
+        loop_post(l, answer_call, call);
+    }
+}
+
+static bool open_one(struct pgpool *p)
+{
+    const struct db_options *o = &db_process.options;
+    enum pgbudget_room room = pgbudget_take(&p->client->connections, o->pool_max);
+    struct pgconn_options how = {
+        .connect_ms = o->connect_timeout_ms, .prepared_max = o->prepared_max, .rotate = p->rotate,
+        .answer_ms = o->query_timeout_ms ? o->query_timeout_ms + ANSWER_GRACE_MS : 0,
+    };
+    struct pgconn *c;
+
+    if (room != PGBUDGET_TAKEN) {
+        if (p->size < p->base)
+            starved(p, room);
+        return false;
+    }
+    c = pgconn_open(p->loop, p->target, &how, &hooks, p);
+    list_push(&p->opening, &c->node);
+    p->opening_n++;
+    p->size++;
+    return true;
+}
+
+static bool is_down(const struct pgpool *p)
+{
+    return p->fails > 0 && p->size == p->opening_n;
+}
+
+/* As many as those who wait can use. */
+static void open_missing(struct pgpool *p)
+{
+    uint32_t want = 0;
+
+    if (p->fails > 0)
+        return; /* the tick tries again when the time has come */
+    list_each(node, next, &p->own)
+        if (++want == OPENING_MAX)
+            break;
+    if (!list_empty(&p->shared) && p->flowing < p->width)
+        want++;
+    while (p->opening_n < want && p->opening_n < OPENING_MAX && open_one(p))
+        ;
+}
+
+/* ---- the line ---- */
+
+static struct trip *first_of(struct list *line)
+{
+    struct list *node = list_first(line);
+
+    return node ? list_entry(node, struct trip, node) : NULL;
+}
+
+static void out_of_line(struct pgpool *p, struct trip *t)
+{
+    list_unlink(&t->node);
+    count_waiting(p, -1);
+}
+
+static struct cost *cost_of(struct pgpool *p, uint64_t hash)
+{
+    return &p->cost[hash % COSTS];
+}
+
+static bool is_slow(struct pgpool *p, uint64_t hash)
+{
+    const struct cost *k = cost_of(p, hash);
+
+    return k->tag == (uint32_t)(hash >> 32) && k->us > SLOW_US;
+}
+
+static struct list *line_of(struct pgpool *p, const struct trip *t)
+{
+    return t->plain && !t->alone && !is_slow(p, t->stmt->hash) ? &p->shared : &p->own;
+}
+
+static void send_group(struct pgpool *p, struct pgconn *c, struct list *line, uint32_t most)
+{
+    struct trip *t;
+
+    set_idle(p, c, false);
+    for (uint32_t i = 0; i < most && (t = first_of(line)) != NULL; i++) {
+        out_of_line(p, t);
+        pgconn_add(c, t);
+    }
+    if (line == &p->shared) {
+        c->counted = true;
+        p->flowing++;
+    }
+    pgconn_sync(c);
+}
+
+/* The reads of this turn are spread evenly over the connections they may use, but not thinly. */
+static uint32_t group_size(struct pgpool *p)
+{
+    uint32_t lanes = p->width - p->flowing, n = 0;
+
+    if (lanes > p->idle_n)
+        lanes = p->idle_n;
+    list_each(node, next, &p->shared)
+        if (++n == GROUP_MAX * lanes)
+            break;
+    n = (n + lanes - 1) / lanes;
+    return n < GROUP_MIN ? GROUP_MIN : n;
+}
+
+static void send_own(struct pgpool *p, struct pgconn *c, struct trip *t)
+{
+    if (t->plain) {
+        send_group(p, c, &p->own, 1);
+        return;
+    }
+    set_idle(p, c, false);
+    out_of_line(p, t);
+    pgconn_run(c, t);
+}
+
+static void arm(struct pgpool *p)
+{
+    uint64_t now = loop_now_ms(p->loop), at = 0;
+
+    if (p->waiting)
+        at = now + TICK_MS;
+    else if (p->fails)
+        at = p->retry_ms > now ? p->retry_ms : now + TICK_MS;
+    else if (p->size)
+        at = now + IDLE_TICK_MS;
+    if (at && (!p->tick.at_ms || p->tick.at_ms > at))
+        deadline_set(p->loop, &p->tick, at);
+}
+
+static void flush(void *arg)
+{
+    struct pgpool *p = arg;
+
+    for (;;) {
+        struct trip *own = first_of(&p->own);
+        struct trip *shared = p->flowing < p->width ? first_of(&p->shared) : NULL;
+        struct list *node = list_first(&p->idle);
+        struct pgconn *c = node ? list_entry(node, struct pgconn, node) : NULL;
+        if (!c || (!own && !shared))
+            break;
+        if (own && (!shared || own->order < shared->order))
+            send_own(p, c, own);
+        else
+            send_group(p, c, &p->shared, group_size(p));
+    }
+    if (p->waiting)
+        open_missing(p);
+    arm(p);
+}
+
+static void flush_later(struct pgpool *p)
+{
+    loop_defer(p->loop, &p->flush);
+}
+
+static int timed_out(const struct pgpool *p, ath_err *e, const char *what)
+{
+    int rc = err_raise(e, "pool_timeout", "%s of client \"%s\"", what, p->client->shown);
+
+    err_detail(e, "retry_after", str_of("1"));
+    return rc;
+}
+
+int pgpool_admit(const struct pgpool *p, ath_err *e)
+{
+    uint64_t now = loop_now_ms(p->loop);
+
+    if (unlikely(is_down(p)))
+        return client_unavailable(p->client, p->retry_ms > now ? p->retry_ms - now : 0, e);
+    if (unlikely(p->waiting >= db_process.options.waiting_max))
+        return timed_out(p, e, "too many requests wait for a connection");
+    return 0;
+}
+
+void pgpool_submit(struct pgpool *p, struct trip *t)
+{
+    t->pool = p;
+    t->arrived_ms = loop_now_ms(p->loop);
+    t->order = p->order++;
+    list_push(line_of(p, t), &t->node);
+    count_waiting(p, 1);
+    flush_later(p);
+}
+
+void pgpool_leave(struct trip *t)
+{
+    if (t->conn)
+        pgconn_drop(t);
+    else
+        out_of_line(t->pool, t);
+}
+
+/* To the front: it has waited before. */
+static void requeue(struct pgpool *p, struct trip *t)
+{
+    trip_restart(t);
+    list_push_front(line_of(p, t), &t->node);
+    count_waiting(p, 1);
+    flush_later(p);
+}
+
+static void fail_line(struct pgpool *p, struct list *line)
+{
+    struct trip *t;
+
+    while ((t = first_of(line)) != NULL) {
+        out_of_line(p, t);
+        trip_finish(t, client_unavailable(p->client, p->retry_ms - loop_now_ms(p->loop), op_err(t->op)));
+    }
+}
+
+/* ---- what connections report ---- */
+
+/* The remainder goes to the first loops. */
+static uint32_t min_share(const struct pgpool *p)
+{
+    uint64_t n = db_process.loop_count;
+
+    return (uint32_t)((db_process.options.pool_min + n - 1 - p->loop->index) / n);
+}
+
+static bool is_old(const struct pgconn *c)
+{
+    uint64_t most = db_process.options.max_lifetime_ms;
+
+    /* A tenth apart, by address, so that those opened together do not close together. */
+    return most && loop_now_ms(c->loop) - c->opened_ms > most - (uintptr_t)c / 64 % 16 * most / 160;
+}
+
+static void on_ready(struct pgconn *c)
+{
+    struct pgpool *p = c->owner;
+
+    if (!c->served) {
+        c->served = true;
+        p->opening_n--;
+        p->fails = 0;
+        client_is_up(p->client, NULL);
+    }
+    if (c->counted)
+        p->flowing--;
+    c->counted = false;
+    set_idle(p, c, true);
+    if (c->retire || c->target != p->target || is_old(c)) {
+        close_conn(p, c);
+    } else if (p->give && p->size > p->base) {
+        p->give--;
+        close_conn(p, c);
+    }
+    flush_later(p);
+}
+
+static void on_again(struct pgconn *c, struct trip *t)
+{
+    requeue(c->owner, t);
+}
+
+static void on_stuck(struct pgconn *c)
+{
+    struct pgpool *p = c->owner;
+
+    if (c->counted)
+        p->flowing--;
+    c->counted = false;
+    flush_later(p);
+}
+
+/* Its mean moves by an eighth with each. */
+static void on_answered(struct pgconn *c, const struct trip *t, uint64_t us)
+{
+    struct cost *k = cost_of(c->owner, t->stmt->hash);
+    uint32_t tag = (uint32_t)(t->stmt->hash >> 32), now = us > 10000000 ? 10000000 : (uint32_t)us;
+
+    if (k->tag != tag)
+        *k = (struct cost){ tag, now / 8 };
+    else
+        k->us += ((int32_t)now - (int32_t)k->us) / 8;
+}
+
+static void trip_lost(struct pgpool *p, struct trip *t, const ath_err *why)
+{
+    bool again = (t->flags & ATH_PG_READ) && !(t->flags & ATH_PG_RAW) && t->tries == 0;
+    ath_err *e;
+
+    pgconn_detach(t);
+    if (again) {
+        t->tries++;
+        requeue(p, t);
+        return;
+    }
+    e = op_err(t->op);
+    err_raise(e, "connection_error", "the connection was lost%s: %.*s",
+              t->flags & ATH_PG_READ ? "" : "; whether the statement took effect is not known",
+              why ? why->message_n : 6, why ? why->message : "closed");
+    err_detail(e, "retry_after", str_of("1"));
+    trip_finish(t, e->rc);
+}
+
+static void on_connect_failed(struct pgpool *p, const ath_err *why)
+{
+    p->opening_n--;
+    p->fails++;
+    p->rotate++;
+    p->retry_ms = loop_now_ms(p->loop) + backoff_ms(p);
+    client_is_up(p->client, why);
+    if (!is_down(p))
+        return;
+    fail_line(p, &p->shared);
+    fail_line(p, &p->own);
+}
+
+static void on_lost(struct pgconn *c, const ath_err *why)
+{
+    struct pgpool *p = c->owner;
+    bool opening = c->state == PGCONN_RESOLVING || c->state == PGCONN_CONNECTING;
+
+    /* From the last to the first: each goes to the front of its line. */
+    while (!list_empty(&c->trips))
+        trip_lost(p, list_entry(c->trips.prev, struct trip, node), why);
+    forget(p, c);
+    if (opening)
+        on_connect_failed(p, why);
+    flush_later(p);
+}
+
+static const struct pgconn_hooks hooks = {
+    .ready = on_ready, .again = on_again, .stuck = on_stuck, .answered = on_answered, .lost = on_lost,
+};
+
+/* ---- time ---- */
+
+static bool expire(struct pgpool *p, struct list *line, uint64_t now)
+{
+    struct trip *t;
+    bool long_wait = false;
+
+    while ((t = first_of(line)) != NULL) {
+        uint64_t waited = now - t->arrived_ms;
+        long_wait = waited >= WIDEN_MS;
+        if (waited < db_process.options.acquire_timeout_ms)
+            break;
+        out_of_line(p, t);
+        trip_finish(t, timed_out(p, op_err(t->op), "no connection became free in time"));
+    }
+    return long_wait;
+}
+
+/* Those that were not needed for long, the least recently used first, down to this loop's share of
+ * the minimum. */
+static void close_unused(struct pgpool *p, uint64_t now)
+{
+    uint64_t most = db_process.options.idle_timeout_ms;
+
+    for (struct list *node = p->idle.prev, *before; node != &p->idle; node = before) {
+        struct pgconn *c = list_entry(node, struct pgconn, node);
+        before = node->prev;
+        if (is_old(c) || (most && now - c->idle_since_ms > most && p->size > min_share(p)))
+            close_conn(p, c);
+    }
+}
+
+static void on_tick(struct deadline *d)
+{
+    struct pgpool *p = container_of(d, struct pgpool, tick);
+    uint64_t now = loop_now_ms(p->loop);
+    bool waits = expire(p, &p->shared, now);
+
+    expire(p, &p->own, now);
+    if (waits && p->width < db_process.options.pool_max)
+        p->width++;
+    else if (!p->waiting && p->width > WIDTH)
+        p->width--;
+    if (p->fails && now >= p->retry_ms && p->opening_n == 0)
+        open_one(p);
+    close_unused(p, now);
+    flush(p);
+}
+
+/* ---- life ---- */
+
+struct pgpool *pgpool_of(struct db_client *c, ath_loop *l)
+{
+    struct pgpool *p = c->pool[l->index];
+    uint64_t base = db_process.options.pool_max / db_process.loop_count;
+
+    if (likely(p != NULL))
+        return p;
+    p = MEM_NEW(struct pgpool);
+    p->client = c;
+    p->loop = l;
+    p->target = client_target(c);
+    p->base = base ? (uint32_t)base : 1;
+    p->width = WIDTH;
+    list_init(&p->shared);
+    list_init(&p->own);
+    list_init(&p->idle);
+    list_init(&p->busy);
+    list_init(&p->opening);
+    deferred_init(&p->flush, flush, p);
+    deadline_init(&p->tick, on_tick);
+    list_push(&db_loop_of(l)->pools, &p->node);
+    c->pool[l->index] = p;
+    return p;
+}
+
+void pgpool_warm(struct pgpool *p)
+{
+    while (p->fails == 0 && p->size < min_share(p) && open_one(p))
+        ;
+    arm(p);
+}
+
+void pgpool_retarget(struct pgpool *p)
+{
+    target_unref(p->target);
+    p->target = client_target(p->client);
+    p->fails = p->rotate = 0;
+    list_each(node, next, &p->idle)
+        close_conn(p, list_entry(node, struct pgconn, node));
+    flush_later(p);
+}
+
+void pgpool_give_back(struct db_loop *on, struct db_client *c)
+{
+    list_each(node, next, &on->pools) {
+        struct pgpool *p = list_entry(node, struct pgpool, node);
+        if ((c && p->client != c) || p->size == 0 || (c && p->size <= p->base))
+            continue;
+        if (!list_empty(&p->idle)) {
+            close_conn(p, list_entry(p->idle.prev, struct pgconn, node));
+            return;
+        }
+        if (p->size > p->base)
+            p->give = 1;
+    }
+}
+
+static void end_line(struct pgpool *p, struct list *line)
+{
+    struct trip *t;
+
+    while ((t = first_of(line)) != NULL) {
+        out_of_line(p, t);
+        trip_finish(t, err_raise(op_err(t->op), "server_draining", "the server stops"));
+    }
+}
+
+static void close_list(struct pgpool *p, struct list *conns)
+{
+    while (!list_empty(conns)) {
+        struct pgconn *c = list_entry(conns->next, struct pgconn, node);
+        while (!list_empty(&c->trips)) {
+            struct trip *t = list_entry(c->trips.next, struct trip, node);
+            pgconn_detach(t);
+            trip_finish(t, err_raise(op_err(t->op), "server_draining", "the server stops"));
+        }
+        close_conn(p, c);
+    }
+}
+
+static void pool_close(struct pgpool *p)
+{
+    end_line(p, &p->shared);
+    end_line(p, &p->own);
+    close_list(p, &p->opening);
+    close_list(p, &p->busy);
+    close_list(p, &p->idle);
+    deadline_clear(&p->tick);
+    deferred_cancel(&p->flush);
+    list_unlink(&p->node);
+    p->client->pool[p->loop->index] = NULL;
+    target_unref(p->target);
+    free(p);
+}
+
+void pgpool_close_all(struct db_loop *on)
+{
+    while (!list_empty(&on->pools))
+        pool_close(list_entry(on->pools.next, struct pgpool, node));
+}

@@ -1,0 +1,39 @@
+/* core/db/pgpool.h - the connections of one loop to one database, and the line in front of them.
+ *
+ * Trips wait in order of arrival, in one of two lines, and leave when the turn of the loop ends:
+ *
+ *     shared  plain reads. All that came in one turn go out together, a group in front of one Sync,
+ *             over as few connections as keep flowing: `width` of them, which grows while somebody
+ *             waits for long and falls back afterwards. What arrives while these are busy is the
+ *             next group.
+ *     own     everything else, and reads that are slow as a rule or run again: a connection each.
+ *
+ * The line is bounded, and nobody waits in it past the acquire timeout. Connections are opened when
+ * they are needed, a few at a time. While the database cannot be reached everybody is refused at
+ * once, and the pool tries again by itself, at growing intervals with jitter.
+ *
+ * For the loop's own thread, except pgpool_retarget() and pgpool_give_back(), which are posted.
+ */
+#ifndef CORE_DB_PGPOOL_H
+#define CORE_DB_PGPOOL_H
+
+#include "db/db_priv.h"
+#include "db/pgconn.h"
+
+struct pgpool;
+
+struct pgpool *pgpool_of(struct db_client *c, ath_loop *l); /* made at first use */
+int pgpool_admit(const struct pgpool *p, ath_err *e); /* < 0: refused, nobody may wait any more */
+void pgpool_submit(struct pgpool *p, struct trip *t);
+void pgpool_leave(struct trip *t);       /* out of the line or off its connection */
+void pgpool_close_all(struct db_loop *on); /* ends what waits; frees them */
+void pgpool_warm(struct pgpool *p);      /* opens this loop's share of pool_min */
+
+/* The target has changed: connections to the old one close as they become idle. */
+void pgpool_retarget(struct pgpool *p);
+
+/* One connection of this loop for another one: of `c`, or of any database when NULL. An idle one
+ * closes at once, else the next that becomes idle. */
+void pgpool_give_back(struct db_loop *on, struct db_client *c);
+
+#endif

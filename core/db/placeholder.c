@@ -1,1 +1,0 @@
-typedef int layer_db_is_empty;

@@ -1,0 +1,267 @@
+/* From an ath_query to a trip, and from a trip's end to the operation's.
+ *
+ * Everything is copied that may be gone when the call returns: structs, arrays, and the values too,
+ * because libpq wants texts that end in a NUL. So a value with a NUL inside is refused here, where
+ * PostgreSQL would see only its beginning.
+ */
+#include "db/query.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "db/pgpool.h"
+#include "lib/buf.h"
+
+enum { STMTS_MAX = 1000, PARAMS_MAX = 65535, SETTINGS_MAX = 100 };
+
+/* ---- how a trip ends ---- */
+
+void trip_finish(struct trip *t, int rc)
+{
+    struct op *o = t->op;
+
+    deadline_clear(&t->limit);
+    if (rc == 0) {
+        o->done.rows = &t->first;
+        o->done.count = db_rows_affected(t->last);
+    }
+    op_finish(o, rc);
+}
+
+void trip_restart(struct trip *t)
+{
+    rows_clear(&t->first);
+    t->first.next = NULL;
+    t->last = NULL;
+    t->answered = 0;
+    t->failed = t->redo = false;
+}
+
+void trip_answer(struct trip *t, PGresult *res)
+{
+    ath_rows *rows = t->last ? ARENA_NEW(&t->op->task->arena, ath_rows) : &t->first;
+
+    rows_fill(rows, res);
+    if (t->last)
+        t->last->next = rows;
+    t->last = rows;
+    t->answered++;
+}
+
+void trip_fail(struct trip *t, const PGresult *res)
+{
+    struct db_failure f = {
+        .sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE),
+        .message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY),
+        .detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL),
+        .hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT),
+        .constraint = PQresultErrorField(res, PG_DIAG_CONSTRAINT_NAME),
+        .table = PQresultErrorField(res, PG_DIAG_TABLE_NAME),
+        .schema = PQresultErrorField(res, PG_DIAG_SCHEMA_NAME),
+        .column = PQresultErrorField(res, PG_DIAG_COLUMN_NAME),
+        .position = PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION),
+    };
+
+    db_fail(&f, op_err(t->op));
+}
+
+static void trip_stop(struct op *o)
+{
+    struct trip *t = o->impl;
+
+    if (o->finished)
+        return;
+    pgpool_leave(t);
+    trip_finish(t, ATH_E_CANCELED);
+}
+
+static void trip_release(struct op *o)
+{
+    rows_clear(&((struct trip *)o->impl)->first);
+}
+
+static void trip_late(struct deadline *d)
+{
+    struct trip *t = container_of(d, struct trip, limit);
+
+    pgpool_leave(t);
+    trip_finish(t, err_raise(op_err(t->op), "query_timeout", "the query did not end within its time"));
+}
+
+/* ---- making one ---- */
+
+static const ath_stmt *stmt_at(const ath_query *q, uint32_t i)
+{
+    return (const ath_stmt *)(const void *)((const char *)q->stmt + (size_t)i * q->stmt_size);
+}
+
+/* Room for all values of a statement, in one block, each with its NUL. */
+static int copy_values(ath_arena *a, const ath_str *param, uint32_t n, struct trip_stmt *to,
+                       ath_err *e)
+{
+    const char **value;
+    size_t bytes = 0;
+    char *at;
+
+    for (uint32_t i = 0; i < n; i++)
+        bytes += param[i].n + 1;
+    value = arena_raw(a, n * sizeof(*value) + bytes);
+    at = (char *)(value + n);
+    for (uint32_t i = 0; i < n; i++) {
+        value[i] = param[i].p ? at : NULL;
+        if (!param[i].p)
+            continue;
+        if (unlikely(memchr(param[i].p, 0, param[i].n)))
+            return err_raise(e, "invalid_text_encoding", "value $%u holds a NUL character", i + 1);
+        memcpy(at, param[i].p, param[i].n);
+        at += param[i].n;
+        *at++ = 0;
+    }
+    to->value = value;
+    to->n = n;
+    return 0;
+}
+
+static int copy_stmt(ath_arena *a, const ath_stmt *from, uint64_t seed, struct trip_stmt *to,
+                     ath_err *e)
+{
+    if (!from->sql)
+        return err_fail(e, ATH_E_BUG, "a statement has no text");
+    if (from->param_count > PARAMS_MAX)
+        return err_raise(e, "query_syntax", "a statement has %u values, at most %d are possible",
+                         from->param_count, PARAMS_MAX);
+    to->sql = from->sql;
+    to->sql_n = strlen(from->sql);
+    if (copy_values(a, from->param, from->param_count, to, e) < 0)
+        return e->rc;
+    if (from->type) {
+        uint32_t *type = arena_raw(a, from->param_count * sizeof(*type));
+        if (from->param_count)
+            memcpy(type, from->type, from->param_count * sizeof(*type));
+        to->type = type;
+    }
+    to->hash = prep_hash(to, seed);
+    return 0;
+}
+
+/* All settings by one statement. What it does ends with the transaction. */
+static int copy_settings(ath_arena *a, const ath_query *q, struct trip_stmt *to, uint64_t *ret_seed,
+                         ath_err *e)
+{
+    struct buf sql = ARENA_BUF(a);
+    ath_str *param = arena_raw(a, 2 * q->set_count * sizeof(*param));
+
+    if (q->set_count > SETTINGS_MAX)
+        return err_fail(e, ATH_E_BUG, "a query has %u settings, at most %d are possible", q->set_count,
+                        SETTINGS_MAX);
+    for (uint32_t i = 0; i < q->set_count; i++) {
+        buf_printf(&sql, "%s pg_catalog.set_config($%u, $%u, true)", i ? "," : "SELECT", 2 * i + 1,
+                   2 * i + 2);
+        param[2 * i] = q->set[i].name;
+        param[2 * i + 1] = q->set[i].value;
+        if (str_ieq(q->set[i].name, ATH_S("search_path"))) {
+            struct trip_stmt path = { .sql = q->set[i].value.p, .sql_n = q->set[i].value.n };
+            *ret_seed = prep_hash(&path, 1); /* the same text means something else under it */
+        }
+    }
+    to->sql = sql.p;
+    to->sql_n = sql.n;
+    if (copy_values(a, param, 2 * q->set_count, to, e) < 0)
+        return e->rc;
+    to->hash = prep_hash(to, 0);
+    return 0;
+}
+
+static int trip_make(ath_task *task, const ath_query *q, struct trip **ret, ath_err *e)
+{
+    ath_arena *a = &task->arena;
+    struct trip *t = arena_alloc(a, sizeof(*t) + q->stmt_count * sizeof(*t->stmt));
+    uint64_t seed = 0;
+    int rc = 0;
+
+    t->stmt = (struct trip_stmt *)(t + 1);
+    t->count = q->stmt_count;
+    t->flags = q->flags;
+    t->plain = q->flags == ATH_PG_READ && q->stmt_count == 1 && q->set_count == 0;
+    if (q->set_count)
+        rc = copy_settings(a, q, &t->set, &seed, e);
+    for (uint32_t i = 0; rc == 0 && i < q->stmt_count; i++)
+        rc = copy_stmt(a, stmt_at(q, i), seed, &t->stmt[i], e);
+    deadline_init(&t->limit, trip_late);
+    *ret = t;
+    return rc;
+}
+
+/* ---- the call ---- */
+
+static int not_yet(const ath_query *q, ath_err *e)
+{
+    static const struct {
+        uint32_t flag;
+        const char *what;
+    } later[] = {
+        { ATH_PG_ROWS, "reading rows in pieces" },
+        { ATH_PG_COPY, "COPY" },
+        { ATH_PG_FENCED, "a query fenced by a lease" },
+        { ATH_PG_OWN, "a connection of one's own" },
+    };
+
+    for (size_t i = 0; i < ATH_COUNT(later); i++)
+        if (q->flags & later[i].flag)
+            return err_raise(e, "feature_unavailable", "%s is not available in this version",
+                             later[i].what);
+    if (q->session)
+        return err_raise(e, "feature_unavailable", "sessions are not available in this version");
+    if (q->uri.n)
+        return err_raise(e, "feature_unavailable", "direct URIs are not available in this version");
+    return 0;
+}
+
+static int check(const ath_query *q, ath_err *e)
+{
+    uint32_t later = ATH_PG_ROWS | ATH_PG_COPY | ATH_PG_FENCED | ATH_PG_OWN;
+
+    if (unlikely((q->flags & later) || q->session || q->uri.n))
+        return not_yet(q, e);
+    if (q->stmt_count == 0 || q->stmt_count > STMTS_MAX || q->stmt_size < sizeof(ath_stmt))
+        return err_fail(e, ATH_E_BUG, "a query has %u statements, expected 1 to %d", q->stmt_count,
+                        STMTS_MAX);
+    if ((q->flags & ATH_PG_ALONE) && (q->stmt_count > 1 || q->set_count))
+        return err_fail(e, ATH_E_BUG, "a statement that runs alone came with others or with settings");
+    return 0;
+}
+
+static int client_of(ath_task *t, const ath_query *q, struct db_client **ret, ath_err *e)
+{
+    *ret = q->client.n ? db_client_find(q->client) : t->client;
+    if (likely(*ret != NULL))
+        return 0;
+    if (q->client.n == 0)
+        return err_fail(e, ATH_E_BUG, "a query names no client, and its task has none");
+    return client_unknown(q->client, e);
+}
+
+int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+{
+    struct db_client *client;
+    struct pgpool *pool;
+    struct trip *t;
+    int rc;
+
+    if ((rc = task_may_start(task, e)) < 0 || (rc = check(q, e)) < 0 ||
+        (rc = client_of(task, q, &client, e)) < 0)
+        return rc;
+    if (unlikely(!db_loop_of(task->loop)))
+        return err_fail(e, ATH_E_CANCELED, "the loop serves no databases any more");
+    pool = pgpool_of(client, task->loop);
+    if ((rc = pgpool_admit(pool, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0)
+        return rc;
+    t->op = op_new(task, then, arg);
+    t->op->impl = t;
+    t->op->stop = trip_stop;
+    t->op->release = trip_release;
+    if (q->timeout_ms)
+        deadline_set(task->loop, &t->limit, loop_now_ms(task->loop) + q->timeout_ms);
+    pgpool_submit(pool, t);
+    return 0;
+}

@@ -1,0 +1,48 @@
+/* core/db/trip.h - one ath_query on its way: made by query.c, queued by pgpool.c, sent by pgconn.c.
+ *
+ *     waits (in a line of its pool)  ->  sent (on one connection)  ->  finished (its op is)
+ *                 ^                              |
+ *                 +---- again: the connection was lost, or another trip of its Sync failed; reads only
+ *
+ * A trip lives in its task's arena; nothing refers to it once its operation is finished.
+ */
+#ifndef CORE_DB_TRIP_H
+#define CORE_DB_TRIP_H
+
+#include "db/prep.h"
+#include "db/rows.h"
+#include "io/task.h"
+
+struct pgpool;
+struct pgconn;
+
+struct trip {
+    struct list node;            /* in a waiting line, or among its connection's trips */
+    struct op *op;
+    struct pgpool *pool;
+    struct pgconn *conn;         /* NULL: it waits */
+    struct trip_stmt *stmt;
+    struct trip_stmt set;        /* set_config() of all settings; sql NULL: none */
+    uint64_t arrived_ms, order;  /* order of arrival within the pool */
+    uint32_t count, answered;    /* statements */
+    uint32_t flags;              /* ATH_PG_* */
+    uint8_t tries;               /* connections that were lost under it, statements prepared anew */
+    bool plain;                  /* one read without settings: may share a Sync */
+    bool alone;                  /* not (again) with others */
+    bool failed;                 /* the op's error is filled */
+    bool redo;                   /* its failure is of our making: run it again */
+    ath_rows first, *last;
+    struct deadline limit;       /* set when the query has a time limit of its own */
+};
+
+/* Ends its operation; the trip must be in no line and on no connection. */
+void trip_finish(struct trip *t, int rc);
+void trip_restart(struct trip *t); /* forgets what was answered */
+
+/* The result of its next statement. */
+void trip_answer(struct trip *t, PGresult *res);
+
+/* Fills the operation's error from a result or by code. */
+void trip_fail(struct trip *t, const PGresult *res);
+
+#endif
