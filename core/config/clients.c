@@ -30,7 +30,8 @@ const char *config_uri(const struct config *c, ath_str text, ath_str *ret_uri)
     if (!config_resolve(c, text, &uri)) {
         env_reference(text, &ref);
         return arena_printf(arena_of(c), "environment variable `%.*s` is not set",
-                            STR_ARG(ref.name)).p;
+                            STR_ARG(ref.name))
+            .p;
     }
     uri = str_trim(uri);
     if (uri.n == 0)
@@ -47,8 +48,11 @@ const char *config_uri_variable(const struct config *c, ath_str name, ath_str *r
     ath_str uri;
 
     if (!env_get(&c->env, name, &uri) || str_trim(uri).n == 0)
-        return arena_printf(arena_of(c), "environment variable `%.*s` is unset, empty, or only "
-                            "whitespace", STR_ARG(name)).p;
+        return arena_printf(arena_of(c),
+                            "environment variable `%.*s` is unset, empty, or only "
+                            "whitespace",
+                            STR_ARG(name))
+            .p;
     uri = str_trim(uri);
     if ((fault = scheme_fault(uri)))
         return fault;
@@ -93,7 +97,8 @@ static void add_override(const struct config *c, const struct core_config *cc,
         return;
     if (!client) {
         client = &list->client[list->n++];
-        *client = (struct config_client){ .name = name, .shown = cc->gateway.logging_client,
+        *client = (struct config_client){ .name = name,
+                                          .shown = cc->gateway.logging_client,
                                           .at = { .name = "gateway.logging_pg_uri" } };
     }
     client->uri = uri;
@@ -107,20 +112,26 @@ static void add_client(const struct config *c, const struct config_key *k,
     struct config_client *client = &list->client[list->n];
     struct env_reference ref;
 
-    *client = (struct config_client){ .name = fold(arena_of(c), k->name), .shown = k->name,
-                                      .at = k->at, .uri = { "", 0 }, .variable = { "", 0 } };
+    *client = (struct config_client){ .name = fold(arena_of(c), k->name),
+                                      .shown = k->name,
+                                      .at = k->at,
+                                      .uri = { "", 0 },
+                                      .variable = { "", 0 } };
     if (client->name.n == 0) {
         config_warn(rep, &k->at, "a client without a name is ignored");
         return;
     }
     if (strstr(k->name.p, "://")) { /* the name would show a password */
-        config_warn(rep, &k->at, "a connection URI stands where a client's name should; it is ignored");
+        config_warn(rep, &k->at,
+                    "a connection URI stands where a client's name should; it is ignored");
         config_hint(rep, "Write it as `- name: URI`.");
         return;
     }
     if (find(list, client->name)) {
-        config_warn(rep, &k->at, "client \"%.*s\" is named twice when its case is ignored; the first "
-                    "one counts", STR_ARG(k->name));
+        config_warn(rep, &k->at,
+                    "client \"%.*s\" is named twice when its case is ignored; the first "
+                    "one counts",
+                    STR_ARG(k->name));
         return;
     }
     if (env_reference(k->value->text, &ref))
@@ -129,8 +140,8 @@ static void add_client(const struct config *c, const struct config_key *k,
     list->n++;
 }
 
-int config_clients(const struct config *c, const struct core_config *cc,
-                   struct config_clients *ret, struct config_report *rep)
+int config_clients(const struct config *c, const struct core_config *cc, struct config_clients *ret,
+                   struct config_report *rep)
 {
     const struct config_section *s = config_section(c, ATH_S("postgres_clients"));
     size_t most = 1;
@@ -141,7 +152,8 @@ int config_clients(const struct config *c, const struct core_config *cc,
         config_error(rep, &s->at, "postgres_clients names more than 10000 clients");
         return ATH_E_CONFIG;
     }
-    *ret = (struct config_clients){ .client = arena_alloc(arena_of(c), most * sizeof(*ret->client)) };
+    *ret =
+        (struct config_clients){ .client = arena_alloc(arena_of(c), most * sizeof(*ret->client)) };
     for (const struct config_key *k = s ? s->first : NULL; k; k = k->next)
         add_client(c, k, ret, rep);
     add_override(c, cc, ret);

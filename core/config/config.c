@@ -175,7 +175,8 @@ int config_open(const struct config_options *o, struct config **ret, struct conf
 
     *ret = c;
     arena_init(&c->arena);
-    c->env = (struct config_env){ .arena = &c->arena, .real = o->environ ? o->environ : snapshot() };
+    c->env =
+        (struct config_env){ .arena = &c->arena, .real = o->environ ? o->environ : snapshot() };
     locate_dotenv(c, cwd, true, rep);
     looked = find(c, o, cwd, at, rep);
     if (looked <= 0)

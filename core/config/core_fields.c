@@ -2,10 +2,11 @@
 #include "config/core_fields.h"
 
 #define T struct core_config
-#define FIELDS(name, section_, title_, ...) \
-    static const ath_field name##_fields[] = { __VA_ARGS__ }; \
-    static const struct config_table name##_table = { \
-        .section = (section_), .title = (title_), ATH_ARRAY(field, name##_fields) }
+#define FIELDS(name, section_, title_, ...)                                                        \
+    static const ath_field name##_fields[] = { __VA_ARGS__ };                                      \
+    static const struct config_table name##_table = { .section = (section_),                       \
+                                                      .title = (title_),                           \
+                                                      ATH_ARRAY(field, name##_fields) }
 
 /* clang-format off */
 FIELDS(server, "server", "The process: where it listens, its threads, its limits.",
@@ -150,7 +151,7 @@ FIELDS(daemon, "daemon", "Workers in processes of their own.",
 );
 /* clang-format on */
 
-const struct config_table *const core_tables[] = { &server_table, &pool_table, &api_table,
+const struct config_table *const core_tables[] = { &server_table,  &pool_table,   &api_table,
                                                    &gateway_table, &daemon_table, NULL };
 
 size_t core_table_count(void)
@@ -203,6 +204,7 @@ int core_config_fill(const struct config *c, struct core_config *ret, struct con
         ret->gateway.auth_client = ret->gateway.logging_client;
     if (ret->gateway.benchmark_client.n == 0)
         ret->gateway.benchmark_client = ret->gateway.logging_client;
-    ret->enforce_stated = strcmp(config_source(c, &gateway_table, "enforce_api_keys"), "default") != 0;
+    ret->enforce_stated =
+        strcmp(config_source(c, &gateway_table, "enforce_api_keys"), "default") != 0;
     return rc;
 }

@@ -1,4 +1,5 @@
-/* Variables and the grammar of .env files: KEY=value a line, '...' literal, "..." and bare text with
+/* Variables and the grammar of .env files: KEY=value a line, '...' literal, "..." and bare text
+ * with
  * \\ \' \" \$ \n and backslash-blank, $NAME and ${NAME} replaced, # comments after a blank.
  */
 #include "config/env.h"
@@ -52,7 +53,7 @@ void env_export(const struct config_env *env)
 
 struct line {
     const struct config_env *env;
-    ath_str left;                /* not read yet */
+    ath_str left; /* not read yet */
     struct buf value;
 };
 
@@ -71,8 +72,8 @@ static ath_str take_key(ath_str *s)
 {
     size_t n = 0;
 
-    while (n < s->n && (isalnum((unsigned char)s->p[n]) || s->p[n] == '_' ||
-                        (n > 0 && s->p[n] == '.')))
+    while (n < s->n &&
+           (isalnum((unsigned char)s->p[n]) || s->p[n] == '_' || (n > 0 && s->p[n] == '.')))
         n++;
     if (n && isdigit((unsigned char)s->p[0]))
         n = 0;

@@ -12,20 +12,20 @@
 
 struct given {
     ath_str text;
-    ath_str place;               /* "gateway.max_rows", "ATHENA_X": names unit and range */
-    ath_str name;                /* the same, or the generic variable, for messages */
+    ath_str place; /* "gateway.max_rows", "ATHENA_X": names unit and range */
+    ath_str name;  /* the same, or the generic variable, for messages */
     struct config_place at;
     const char *source;
     bool strict, variable, flag;
-    const char *unset;           /* the variable that ${...} names and nobody sets */
+    const char *unset; /* the variable that ${...} names and nobody sets */
 };
 
 struct fill {
     const struct config *c;
     const struct config_table *t;
     struct config_report *rep;
-    bool own;                    /* the table's section is none of the published ones */
-    ath_arena *arena;            /* of the configuration */
+    bool own;         /* the table's section is none of the published ones */
+    ath_arena *arena; /* of the configuration */
 };
 
 /* The configuration is const for its readers; filling adds to its memory on the opening thread. */
@@ -91,8 +91,12 @@ static bool find_override(struct fill *f, const ath_field *fd, struct given *g)
     for (const struct config_override *o = f->c->overrides; o; o = o->next) {
         if (!str_is(o->section, f->t->section) || !str_is(o->key, fd->key))
             continue;
-        *g = (struct given){ .text = o->value, .place = own_place(f, fd), .strict = true,
-                             .flag = true, .at = { .name = o->flag }, .source = "command line" };
+        *g = (struct given){ .text = o->value,
+                             .place = own_place(f, fd),
+                             .strict = true,
+                             .flag = true,
+                             .at = { .name = o->flag },
+                             .source = "command line" };
         return true;
     }
     return false;
@@ -111,10 +115,15 @@ static bool find_variable(struct fill *f, const ath_field *fd, ath_str name, boo
         if (v.n == 0)
             return false;
     }
-    *g = (struct given){ .text = v, .place = name, .name = name, .strict = strict, .variable = true,
-                         .at = { .name = arena_printf(f->arena, "environment variable %.*s",
-                                                      STR_ARG(name)).p },
-                         .source = "environment" };
+    *g = (struct given){
+        .text = v,
+        .place = name,
+        .name = name,
+        .strict = strict,
+        .variable = true,
+        .at = { .name = arena_printf(f->arena, "environment variable %.*s", STR_ARG(name)).p },
+        .source = "environment"
+    };
     return true;
 }
 
@@ -332,7 +341,8 @@ static void clamp_warning(struct fill *f, const ath_field *fd, const struct give
 {
     struct buf b = ARENA_BUF(f->arena);
 
-    buf_printf(&b, "Normalized numeric %s value using configured range %s=%.*s provided=%s corrected=",
+    buf_printf(&b,
+               "Normalized numeric %s value using configured range %s=%.*s provided=%s corrected=",
                g->variable ? "environment" : "configuration", g->variable ? "env_key" : "key",
                STR_ARG(g->name), shown(f, fd, g->text));
     value_format(&b, fd->type, g->place, used);
@@ -345,9 +355,10 @@ static void clamp_warning(struct fill *f, const ath_field *fd, const struct give
     buf_printf(&b, " reason=%s", reason_of(fault));
     config_warn(f->rep, &g->at, "%s", b.p);
     if (fault != VALUE_PARSE && published_range(g->place))
-        config_hint(f->rep, "To have it so, add `\"%.*s\": {min: .., max: ..}` under "
-                    "validation_ranges.%s.", STR_ARG(g->place),
-                    str_find(g->place, '.') < g->place.n ? "config" : "env");
+        config_hint(f->rep,
+                    "To have it so, add `\"%.*s\": {min: .., max: ..}` under "
+                    "validation_ranges.%s.",
+                    STR_ARG(g->place), str_find(g->place, '.') < g->place.n ? "config" : "env");
 }
 
 static void lenient_warning(struct fill *f, const ath_field *fd, const struct given *g)
@@ -375,13 +386,16 @@ static void set_default(struct fill *f, const ath_field *fd, void *base)
     if (fd->type == ATH_T_STR) {
         *(ath_str *)at_of(fd, base) = str_of(def);
         if (def[0] && fd->range && !value_choice(fd->range, str_of(def), false, &word))
-            config_error(f->rep, NULL, "the table of \"%s\" is wrong: the default of %s is none of %s",
+            config_error(f->rep, NULL,
+                         "the table of \"%s\" is wrong: the default of %s is none of %s",
                          f->t->section, fd->key, fd->range);
         return;
     }
     if (!value_number(fd->type, place, str_of(def), &v) || !range_of(f, fd, place, &r)) {
-        config_error(f->rep, NULL, "the table of \"%s\" is wrong: %s has a default or range that is "
-                     "not %s", f->t->section, fd->key, value_wanted(fd->type));
+        config_error(f->rep, NULL,
+                     "the table of \"%s\" is wrong: %s has a default or range that is "
+                     "not %s",
+                     f->t->section, fd->key, value_wanted(fd->type));
         return;
     }
     if (fd->type != ATH_T_BOOL && stated_range(f->c, place))
@@ -504,8 +518,10 @@ static void own_keys(struct fill *f)
     if (!s || !f->own)
         return;
     if (s->odd)
-        config_error(f->rep, &s->odd->at, "section \"%s\" is a %s, but must be a map of keys and "
-                     "values", f->t->section, conf_kind_name(s->odd->kind));
+        config_error(f->rep, &s->odd->at,
+                     "section \"%s\" is a %s, but must be a map of keys and "
+                     "values",
+                     f->t->section, conf_kind_name(s->odd->kind));
     for (const struct config_key *k = s->first; k; k = k->next) {
         if (has_key(f->t, k->name))
             continue;
@@ -518,7 +534,10 @@ static void own_keys(struct fill *f)
 int config_fill(const struct config *c, const struct config_table *t, void *ret_struct,
                 struct config_report *rep)
 {
-    struct fill f = { .c = c, .t = t, .rep = rep, .arena = arena_of(c),
+    struct fill f = { .c = c,
+                      .t = t,
+                      .rep = rep,
+                      .arena = arena_of(c),
                       .own = !published_section(str_of(t->section)) };
     size_t before = rep->errors;
     ath_field fd;
@@ -532,7 +551,8 @@ int config_fill(const struct config *c, const struct config_table *t, void *ret_
 }
 
 /* Is "section.key" the own place or an alias of any table? */
-static bool claimed(const struct config_table *const *tables, size_t n, ath_str section, ath_str key)
+static bool claimed(const struct config_table *const *tables, size_t n, ath_str section,
+                    ath_str key)
 {
     ath_field fd;
 
@@ -544,8 +564,9 @@ static bool claimed(const struct config_table *const *tables, size_t n, ath_str 
             config_field(tables[i], j, &fd);
             rest = str_of(fd.alias);
             while (alias_next(&rest, &word))
-                if (word.n == section.n + 1 + key.n && str_eq(str_from(word.p, section.n), section) &&
-                    word.p[section.n] == '.' && str_eq(str_after(word, section.n + 1), key))
+                if (word.n == section.n + 1 + key.n &&
+                    str_eq(str_from(word.p, section.n), section) && word.p[section.n] == '.' &&
+                    str_eq(str_after(word, section.n + 1), key))
                     return true;
         }
     }
@@ -564,13 +585,14 @@ static void unknown_published(const struct config_table *const *tables, size_t n
     while (alias_next(&rest, &word))
         nearest_try(&near, word);
     for (size_t i = 0; i < n; i++) {
-        for (uint32_t j = 0; str_is(s->name, tables[i]->section) && j < tables[i]->field_count; j++) {
+        for (uint32_t j = 0; str_is(s->name, tables[i]->section) && j < tables[i]->field_count;
+             j++) {
             config_field(tables[i], j, &fd);
             nearest_try(&near, str_of(fd.key));
         }
     }
-    config_warn(rep, &k->at, "unknown key \"%.*s\" of section \"%.*s\" is ignored", STR_ARG(k->name),
-                STR_ARG(s->name));
+    config_warn(rep, &k->at, "unknown key \"%.*s\" of section \"%.*s\" is ignored",
+                STR_ARG(k->name), STR_ARG(s->name));
     if (near.best.n)
         config_hint(rep, "Did you mean \"%.*s\"?", STR_ARG(near.best));
 }

@@ -61,8 +61,9 @@ static void dotenv_load(struct config *c, const char *path, struct config_report
         config_warn(rep, &at, "could not read file: %s", e.message);
     } else if (env_parse(&c->env, text, &at.line) < 0) {
         c->dotenv_status = "parse failed";
-        config_warn(rep, &at, "found a .env file but failed to parse this line; ignoring it and what "
-                              "follows");
+        config_warn(rep, &at,
+                    "found a .env file but failed to parse this line; ignoring it and what "
+                    "follows");
         config_hint(rep, "A line reads KEY=value; a value with blanks needs quotes. Quoted Windows "
                          "paths: use C:/... not C:\\... inside \"...\".");
     } else {
@@ -110,7 +111,8 @@ static int make_folders(const char *path)
 
 static int write_seed(const char *path)
 {
-    int fd = make_folders(path) < 0 ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    int fd =
+        make_folders(path) < 0 ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     bool whole;
 
     if (fd < 0)

@@ -171,7 +171,8 @@ void reference_sample_head(struct buf *b, const char *const *plugins, size_t n)
 {
     buf_lit(b, "# Every key with its default. Durations: 250ms 5s 10m; sizes: 64k 2m; ${NAME} and\n"
                "# ${NAME:-default} as a whole value are replaced from the environment.\n\n"
-               "# What is loaded; the order does not matter. Without the list: the usual ones of the role.\n"
+               "# What is loaded; the order does not matter. Without the list: the usual ones of "
+               "the role.\n"
                "plugins: [");
     for (size_t i = 0; i < n; i++)
         buf_printf(b, "%s%s", i ? ", " : "", plugins[i]);

@@ -89,12 +89,12 @@ static void add(struct config_report *rep, int level, const struct config_place 
     rep->warnings += level == ATH_WARN;
 }
 
-#define ADD(level) \
-    do { \
-        va_list ap; \
-        va_start(ap, fmt); \
-        add(rep, (level), at, fmt, ap); \
-        va_end(ap); \
+#define ADD(level)                                                                                 \
+    do {                                                                                           \
+        va_list ap;                                                                                \
+        va_start(ap, fmt);                                                                         \
+        add(rep, (level), at, fmt, ap);                                                            \
+        va_end(ap);                                                                                \
     } while (0)
 
 void config_error(struct config_report *rep, const struct config_place *at, const char *fmt, ...)

@@ -42,8 +42,9 @@ static void key_add(struct config *c, struct config_section *s, const struct con
 {
     struct config_key *k = ARENA_NEW(&c->arena, struct config_key);
 
-    *k = (struct config_key){ .name = l->key->text, .value = l->value, .at = l->key->at,
-                              .item = item };
+    *k = (struct config_key){
+        .name = l->key->text, .value = l->value, .at = l->key->at, .item = item
+    };
     map_put(&s->keys, k->name, k);
     if (s->last)
         s->last->next = k;
@@ -83,8 +84,8 @@ static bool value_ok(const struct config_section *s, const struct conf_link *l, 
     return want == CONF_TEXT || deep_ok(l->value, where, rep);
 }
 
-static void published_item(struct config *c, struct config_section *s,
-                           const struct conf_node *map, uint32_t item, struct config_report *rep)
+static void published_item(struct config *c, struct config_section *s, const struct conf_node *map,
+                           uint32_t item, struct config_report *rep)
 {
     if (map->kind != CONF_MAP) {
         config_error(rep, &map->at, "%.*s[%u]: invalid type: %s, expected a map", STR_ARG(s->name),
@@ -177,13 +178,15 @@ static void range_entry(struct config *c, const char *group, const struct conf_l
     if (!published_range(l->key->text))
         config_warn(rep, &l->key->at, "%s has no effect: no such range exists", where);
     r = ARENA_NEW(&c->arena, struct config_range);
-    *r = (struct config_range){ .place = l->key->text, .at = l->key->at, .next = c->ranges,
-                                .min = min < max ? min : max, .max = min < max ? max : min };
+    *r = (struct config_range){ .place = l->key->text,
+                                .at = l->key->at,
+                                .next = c->ranges,
+                                .min = min < max ? min : max,
+                                .max = min < max ? max : min };
     c->ranges = r;
 }
 
-static void ranges_shape(struct config *c, const struct conf_node *value,
-                         struct config_report *rep)
+static void ranges_shape(struct config *c, const struct conf_node *value, struct config_report *rep)
 {
     static const char *const groups[] = { "env", "config" };
 
@@ -233,7 +236,8 @@ static void own_map(struct config *c, struct config_section *s, const struct con
                     uint32_t item, struct config_report *rep)
 {
     if (map->kind != CONF_MAP) {
-        config_error(rep, &map->at, "section \"%.*s\" is a %s, but must be a map of keys and values",
+        config_error(rep, &map->at,
+                     "section \"%.*s\" is a %s, but must be a map of keys and values",
                      STR_ARG(s->name), conf_kind_name(map->kind));
         return;
     }
@@ -290,7 +294,8 @@ static void plugin_name(struct config *c, const struct conf_node *n, ath_str nam
             memcpy(more, c->plugin, c->plugin_count * sizeof(*more));
         c->plugin = more;
     }
-    c->plugin[c->plugin_count++] = (struct config_name){ arena_str(&c->arena, name), n->at, optional };
+    c->plugin[c->plugin_count++] =
+        (struct config_name){ arena_str(&c->arena, name), n->at, optional };
 }
 
 static void plugin_list(struct config *c, const struct conf_link *pair, bool optional,
@@ -387,13 +392,13 @@ void tree_main(struct config *c, const struct conf_node *root, struct config_rep
     }
 }
 
-void tree_plugin_file(struct config *c, const struct conf_node *root,
-                      struct config_report *rep)
+void tree_plugin_file(struct config *c, const struct conf_node *root, struct config_report *rep)
 {
     if (!root)
         return;
     if (root->kind != CONF_MAP) {
-        config_error(rep, &root->at, "the file is a %s, but must be a map with a section per plugin",
+        config_error(rep, &root->at,
+                     "the file is a %s, but must be a map with a section per plugin",
                      conf_kind_name(root->kind));
         return;
     }

@@ -25,9 +25,9 @@ uint64_t value_unit(ath_str place)
         const char *suffix;
         uint64_t ms;
     } units[] = {
-        { "_secs", 1000 }, { "_seconds", 1000 }, { "_minutes", 60000 },
-        { "_hours", 3600000 }, { "_days", 86400000 },
-        { "api.pool_idle_timeout", 1000 }, { "api.cache_ttl", 1000 }, /* seconds, unsaid */
+        { "_secs", 1000 },         { "_seconds", 1000 },  { "_minutes", 60000 },
+        { "_hours", 3600000 },     { "_days", 86400000 }, { "api.pool_idle_timeout", 1000 },
+        { "api.cache_ttl", 1000 }, /* seconds, unsaid */
     };
     char lower[96];
     size_t n = place.n < sizeof(lower) ? place.n : sizeof(lower);

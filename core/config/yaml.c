@@ -32,7 +32,7 @@ struct parse {
     struct anchor *anchors;
     unsigned anchor_count;
     struct conf_node *root;
-    uint64_t nodes;              /* made, plus what aliases unfold to */
+    uint64_t nodes; /* made, plus what aliases unfold to */
     unsigned documents;
 };
 
@@ -55,7 +55,8 @@ const struct conf_node *conf_get(const struct conf_node *map, const char *key)
 
 static struct config_place place_of(const struct parse *p, yaml_mark_t mark)
 {
-    return (struct config_place){ .file = p->file, .line = (uint32_t)mark.line + 1,
+    return (struct config_place){ .file = p->file,
+                                  .line = (uint32_t)mark.line + 1,
                                   .column = (uint32_t)mark.column + 1 };
 }
 
@@ -136,7 +137,7 @@ static int on_open(struct parse *p, enum conf_kind kind, const yaml_event_t *ev,
         return rc;
     if (p->depth == YAML_MOST_DEPTH)
         return refuse(p, &node->at, "maps and lists are nested too deeply");
-    node->weight = 0;            /* open: no alias may name it yet */
+    node->weight = 0; /* open: no alias may name it yet */
     p->level[p->depth++] = (struct level){ .node = node };
     return 0;
 }

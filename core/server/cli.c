@@ -71,16 +71,18 @@ struct parse {
     int argc, at;
     char *const *argv;
     bool options_ended;
-    uint32_t arguments;          /* taken so far */
-    struct buf rest;             /* of a "..." argument */
+    uint32_t arguments; /* taken so far */
+    struct buf rest;    /* of a "..." argument */
 };
 
 static const struct config_table global_table = { .section = "", ATH_ARRAY(field, global_fields) };
 
 static struct config_table table_of(const struct cli_command *c)
 {
-    return (struct config_table){ .section = c->name, .field = c->field,
-                                  .field_size = c->field_size, .field_count = c->field_count };
+    return (struct config_table){ .section = c->name,
+                                  .field = c->field,
+                                  .field_size = c->field_size,
+                                  .field_count = c->field_count };
 }
 
 /* ---- mistakes ---- */
@@ -191,7 +193,8 @@ static int unknown_option(struct parse *p, ath_str word)
     option_near(p, &own, &near);
     option_near(p, &global_table, &near);
     return wrong(p, near.best, "unknown option \"%.*s\"%s%s", STR_ARG(word),
-                 p->cli->command ? " of athena " : "", p->cli->command ? p->cli->command->name : "");
+                 p->cli->command ? " of athena " : "",
+                 p->cli->command ? p->cli->command->name : "");
 }
 
 static int set(struct parse *p, const ath_field *f, ath_str value, void *base, const char *name)
@@ -380,7 +383,9 @@ static void help_fields_of(struct parse *p, const struct config_table *t)
         if (f.flags & ATH_CF_ARG)
             continue;
         fprintf(p->err, "  %s%s", spelled(&p->cli->arena, f.key).p,
-                f.type == ATH_T_BOOL ? "" : f.type == ATH_T_STR ? " TEXT" : " N");
+                f.type == ATH_T_BOOL  ? ""
+                : f.type == ATH_T_STR ? " TEXT"
+                                      : " N");
         rest = str_of(f.alias);
         while (each_word(&rest, &alias))
             fprintf(p->err, ", %.*s", STR_ARG(alias));
@@ -467,11 +472,15 @@ static int answer(struct parse *p, bool worded, FILE *out)
 int cli_parse(int argc, char *const *argv, const struct cli_finder *finder, struct cli *ret,
               FILE *out, FILE *err)
 {
-    struct parse p = { .cli = ret, .finder = finder, .err = err, .argc = argc, .argv = argv, .at = 1 };
+    struct parse p = {
+        .cli = ret, .finder = finder, .err = err, .argc = argc, .argv = argv, .at = 1
+    };
     bool worded;
     int rc = CLI_GO;
 
-    *ret = (struct cli){ .port = -1, .max_workers = -1, .config = { "", 0 },
+    *ret = (struct cli){ .port = -1,
+                         .max_workers = -1,
+                         .config = { "", 0 },
                          .pipelines_path = ATH_S("config/pipelines.yaml") };
     arena_init(&ret->arena);
     p.rest = ARENA_BUF(&ret->arena);
