@@ -115,6 +115,7 @@ struct conn {
     bool eof;                    /* the client has ended its side */
     bool deaf;                   /* nothing more is parsed: what comes is dropped */
     bool last;                   /* the answer that is written is the last one */
+    bool said;                   /* and all of it was written */
     bool blocked;                /* the socket takes no more for now */
     bool dead;                   /* it cannot be written to; conn_flush() ends the connection */
     bool lingering, closed, event_head, event_end;
