@@ -17,6 +17,8 @@ else()
                                          ${LLHTTP_SOURCE_DIR}/http.c)
         target_include_directories(llhttp_vendor SYSTEM PUBLIC ${LLHTTP_INCLUDE_DIR})
         target_compile_options(llhttp_vendor PRIVATE -w)
+        # As version 9 is by itself: without it, what follows a chunk's data is not looked at.
+        target_compile_definitions(llhttp_vendor PRIVATE LLHTTP_STRICT_MODE=1)
         add_library(LLHTTP::llhttp ALIAS llhttp_vendor)
         set(LLHTTP_SOURCE ${LLHTTP_SOURCE_DIR})
     endif()

@@ -75,6 +75,7 @@ void exchange_done(struct exchange *x, enum req_ending ending)
     struct conn *c = r->conn;
 
     list_unlink(&r->node);
+    c->idle_ms = loop_now_ms(c->hl->loop);
     if (c->reading == x)
         c->reading = NULL;
     if (r->sending)
@@ -281,12 +282,9 @@ void conn_update(struct conn *c)
 
     if (c->closed)
         return;
-    if (is_idle(c)) {
-        if (c->hl->draining || c->eof) {
-            conn_close(c);
-            return;
-        }
-        c->idle_ms = c->limit.at_ms ? loop_now_ms(c->hl->loop) : c->idle_ms;
+    if (is_idle(c) && (c->hl->draining || c->eof)) {
+        conn_close(c);
+        return;
     }
     events = wanted(c);
     if (events != c->events && c->fd >= 0) {

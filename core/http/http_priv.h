@@ -115,6 +115,7 @@ struct conn {
     bool eof;                    /* the client has ended its side */
     bool deaf;                   /* nothing more is parsed: what comes is dropped */
     bool last;                   /* the answer that is written is the last one */
+    bool said;                   /* and all of it was written */
     bool blocked;                /* the socket takes no more for now */
     bool dead;                   /* it cannot be written to; conn_flush() ends the connection */
     bool lingering, closed, event_head, event_end;
@@ -162,7 +163,6 @@ void conn_start_some(struct conn *c);                     /* those whose turn it
 void body_bytes(struct exchange *x, ath_str bytes);
 void body_end(struct exchange *x);
 void body_broken(struct exchange *x, int rc, const ath_err *e);
-extern const struct task_type request_type;
 
 /* req.c */
 void args_decode(ath_arena *a, ath_str text, ath_pair **ret, uint32_t *ret_n);

@@ -237,7 +237,7 @@ static void put_answers(struct conn *c)
 
     buf_reset(out);
     reply_common(c->hl);
-    while (!c->last && !c->blocked && !c->dead && !list_empty(&c->queue)) {
+    while (!c->said && !c->blocked && !c->dead && !list_empty(&c->queue)) {
         struct exchange *x = exchange_at(list_first(&c->queue));
         put_continue(x, out);
         if (!x->req.answered || !put_answer(c, x, out))
@@ -245,9 +245,11 @@ static void put_answers(struct conn *c)
         list_unlink(&x->req.node);
         list_push(&c->leaving, &x->req.node);
         c->queued--;
+        c->said = c->last;
         if (out->n > OUT_ROOM / 2)
             out_write(c, ATH_S(""));
-        conn_start_some(c);
+        if (!c->said)
+            conn_start_some(c);
     }
     if (out->n)
         out_write(c, ATH_S(""));
@@ -294,7 +296,7 @@ void conn_flush(void *conn)
         conn_lost(c, REQ_CLIENT_LEFT);
         return;
     }
-    if (c->last && !c->lingering && c->out_sent == c->out_total && !c->blocked) {
+    if (c->said && !c->lingering && !c->blocked) {
         conn_linger(c);
         return;
     }

@@ -387,6 +387,7 @@ static int head_take(struct conn *c, struct exchange *x)
     r->keep_alive = llhttp_should_keep_alive(&c->parser);
     x->length = c->parser.flags & F_CONTENT_LENGTH ? c->parser.content_length : 0;
     x->has_body = x->chunked || x->length > 0;
+    x->mode = x->has_body ? BODY_HOLD : BODY_DROP;
     x->wants_continue = x->wants_continue && x->has_body;
     r->body_complete = !x->has_body;
     return 0;

@@ -222,11 +222,12 @@ static void body_stream(struct exchange *x)
     struct req *r = &x->req;
 
     r->from = stream_open(&r->task, 0);
-    x->mode = BODY_STREAM;
-    if (x->has_body)
+    if (x->has_body) {
+        x->mode = BODY_STREAM;
         stream_produce(r->from, &producer, r);
-    else
+    } else {
         stream_end(r->from, 0);
+    }
 }
 
 /* One piece when the length is known; the kernel gives its pages when they are written to. */

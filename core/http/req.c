@@ -89,11 +89,13 @@ static const ath_pair *args_of(struct req *r)
 ath_str req_param(ath_req *t, const char *name)
 {
     struct req *r = req_of(t);
+    const ath_pair *args;
     ath_str found;
 
     if (r->match.route && path_param(r, name, &found))
         return found;
-    return pair_find(args_of(r), r->args_count, name);
+    args = args_of(r); /* which also counts them */
+    return pair_find(args, r->args_count, name);
 }
 
 uint32_t req_pairs(ath_req *t, const char *where, const ath_pair **ret)
@@ -135,7 +137,7 @@ static ath_str arg_decode(ath_arena *a, ath_str s)
         int lo = hi >= 0 ? hex(s.p[i + 2]) : -1;
         if (lo >= 0)
             i += 2;
-        out[n++] = lo >= 0 ? (char)(hi << 4 | lo) : s.p[i] == '+' ? ' ' : s.p[i];
+        out[n++] = (char)(lo >= 0 ? hi << 4 | lo : s.p[i] == '+' ? ' ' : s.p[i]);
     }
     out[n] = 0;
     return (ath_str){ out, n };

@@ -121,7 +121,7 @@ static int pattern_check(const struct route *route, ath_err *e)
     if (rest.n == 0 || rest.p[0] != '/')
         return err_fail(e, ATH_E_CONFIG, "it does not begin with \"/\"");
     for (rest = str_after(rest, 1); str_next(&rest, '/', &segment);) {
-        int rc = segment_check(segment, rest.n == 0, e);
+        int rc = segment_check(segment, !rest.p, e);
         if (rc < 0)
             return rc;
         names += segment_kind(segment) != LITERAL;
@@ -249,7 +249,7 @@ static bool decode(ath_str s, bool keep, ath_arena *arena, ath_str *ret)
     for (size_t i = 0; i < s.n; i++) {
         int hi = s.p[i] == '%' && i + 2 < s.n ? hex(s.p[i + 1]) : -1;
         int lo = hi >= 0 ? hex(s.p[i + 2]) : -1;
-        char c = lo < 0 ? s.p[i] : (char)(hi << 4 | lo);
+        char c = (char)(lo < 0 ? s.p[i] : hi << 4 | lo);
         if (c == 0)
             return false;
         if (lo >= 0 && !(keep && strchr("/%+", c)))
