@@ -213,6 +213,7 @@ struct dp_answer {
     bool strip_nulls;
     uint32_t row_count;          /* set by dp_fetch_rows() */
     int64_t count;               /* the same; < 0: none was asked for */
+    size_t data_from, data_to;   /* the same: where the array of rows stands in the body */
 };
 
 /* The whole body of a 200 answer, into `b`. */

@@ -299,7 +299,8 @@ int dp_read_fetch(struct dp *dp, const struct json *body, const struct dp_limits
     int rc;
 
     *f = (struct dp_fetch){ .root.limit = -1, .root.offset = -1 };
-    fill(body, slot);
+    if (body->type == JSON_OBJECT)
+        fill(body, slot);
     codes(dp, slot[S_SELECT] || (!slot[S_TABLE] && slot[S_FROM]));
     f->structured = dp->structured;
     if (slot[S_OPERATION] && slot[S_SELECT])

@@ -8,6 +8,8 @@
  */
 #include "dataplane/dataplane.h"
 
+#include "lib/sqlname.h"
+
 enum { OID_TEXT = 25, OID_JSON = 114, OID_JSONB = 3802, OID_TEXT_ARRAY = 1009, OID_INT4 = 23 };
 
 struct side {                    /* what is compared: a column after path and cast */
