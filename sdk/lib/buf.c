@@ -36,6 +36,10 @@ void buf_u64(struct buf *b, uint64_t v)
     char text[20];
     size_t at = sizeof(text);
 
+    if (v < 10) {
+        buf_char(b, (char)('0' + v));
+        return;
+    }
     do {
         text[--at] = (char)('0' + v % 10);
         v /= 10;

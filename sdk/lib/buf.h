@@ -46,7 +46,10 @@ static inline void buf_mem(struct buf *b, const char *p, size_t n)
 
 static inline void buf_char(struct buf *b, char c)
 {
-    buf_mem(b, &c, 1);
+    if (b->cap < b->n + 2)
+        buf_grow(b, 1);
+    b->p[b->n++] = c;
+    b->p[b->n] = 0;
 }
 
 static inline void buf_str(struct buf *b, ath_str s)

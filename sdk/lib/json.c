@@ -1,6 +1,9 @@
 /* Writing JSON. */
 #include "lib/json.h"
 
+/* What a JSON string holds only escaped. */
+static const bool special[256] = { [0 ... 31] = true, ['"'] = true, ['\\'] = true };
+
 /* One byte that may not stand in a JSON string as it is. */
 static void escaped(struct buf *b, unsigned char c)
 {
@@ -25,7 +28,7 @@ void buf_json(struct buf *b, ath_str text)
     b->p[b->n++] = '"';
     while (p < end) {
         const char *from = p;
-        while (p < end && (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\')
+        while (p < end && !special[(unsigned char)*p])
             p++;
         buf_mem(b, from, (size_t)(p - from));
         if (p < end)

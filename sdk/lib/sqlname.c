@@ -3,19 +3,20 @@
 
 static void quoted(struct buf *b, ath_str s, char quote)
 {
-    s.n = str_find(s, 0);
-    buf_grow(b, s.n + 2);
-    buf_char(b, quote);
-    if (str_find(s, quote) == s.n) { /* nearly always */
-        buf_str(b, s);
-        s.n = 0;
-    }
-    for (size_t i = 0; i < s.n; i++) {
+    char *to;
+
+    if (b->cap < b->n + 2 * s.n + 3)
+        buf_grow(b, 2 * s.n + 2);
+    to = b->p + b->n;
+    *to++ = quote;
+    for (size_t i = 0; i < s.n && s.p[i]; i++) {
         if (s.p[i] == quote)
-            buf_char(b, quote);
-        buf_char(b, s.p[i]);
+            *to++ = quote;
+        *to++ = s.p[i];
     }
-    buf_char(b, quote);
+    *to++ = quote;
+    *to = 0;
+    b->n = (size_t)(to - b->p);
 }
 
 void buf_ident(struct buf *b, ath_str name)

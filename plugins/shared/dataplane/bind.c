@@ -129,11 +129,25 @@ static int bind_columns(struct dp *dp, struct dp_node *node)
     return rc;
 }
 
+/* "t0.", "t1." ...; there are DP_RELATIONS at most. */
+static void name_alias(struct dp_node *node, uint32_t number)
+{
+    char *to = node->alias;
+
+    node->number = number;
+    *to++ = 't';
+    if (number >= 10)
+        *to++ = (char)('0' + number / 10);
+    *to++ = (char)('0' + number % 10);
+    *to++ = '.';
+    node->alias_n = (uint32_t)(to - node->alias);
+}
+
 static int bind_tables(struct dp *dp, struct dp_node *node, uint32_t *number)
 {
     int rc = 0;
 
-    node->number = (*number)++;
+    name_alias(node, (*number)++);
     for (struct dp_item *i = node->item; i && rc == 0; i = i->next) {
         if (!i->child)
             continue;

@@ -42,6 +42,8 @@ struct dp {
     bool fold;                   /* names from camelCase to snake_case first */
     bool unknown;                /* set when a name was not in the snapshot: it may be new */
     uint32_t relations, items, terms; /* so far, for the bounds */
+    struct dp_item *spare;       /* items that wait to be used */
+    uint32_t spares;
 };
 
 /* ---- what a request asks for ---- */
@@ -113,7 +115,9 @@ struct dp_node {                 /* a relation that is read: the root, or one in
     struct dp_pair *pair, *through_pair; /* parent-child; with `through`: parent-through, through-child */
     uint32_t pair_count, through_count;
     bool many;                   /* an array of rows, not one */
-    uint32_t number;             /* of its alias: t0, t1 ... */
+    uint32_t number;             /* of its alias */
+    uint32_t alias_n;
+    char alias[8];               /* "t0." */
     size_t sql_from, sql_to;     /* its conditions in the statement, once written */
 };
 
@@ -148,8 +152,9 @@ int dp_read_fetch(struct dp *dp, const struct json *body, const struct dp_limits
 /* "schema.table", each part perhaps in double quotes; refused when it is malformed. */
 int dp_read_table(struct dp *dp, ath_str text, ath_str *ret_schema, ath_str *ret_table);
 
-/* table_name (and its aliases) and schema_name of a body. */
-int dp_read_selector(struct dp *dp, const struct json *body, struct dp_node *node);
+/* The values of table_name and schema_name; NULL: not given. */
+int dp_read_selector(struct dp *dp, const struct json *table, const struct json *schema,
+                     struct dp_node *node);
 
 /* Flat conditions, an array; a structured where, an object or an array; a boolean text; one
  * parameter of a REST query ("id", "gte.5"). Each is ANDed to the node's. */
@@ -185,11 +190,14 @@ const struct dp_cast *dp_cast_find(ath_str name);
 
 /* ---- the statement ---- */
 
+enum { DP_FEW = 8 };             /* parameters that need no memory of their own */
 struct dp_sql {
     struct buf text;
     ath_str *param;
     uint32_t *type;
     uint32_t count, cap;
+    ath_str few_param[DP_FEW];
+    uint32_t few_type[DP_FEW];
 };
 
 struct dp_query {
@@ -213,6 +221,7 @@ struct dp_answer {
     bool strip_nulls;
     uint32_t row_count;          /* set by dp_fetch_rows() */
     int64_t count;               /* the same; < 0: none was asked for */
+    size_t data_from, data_to;   /* the same: where the array of rows stands in the body */
 };
 
 /* The whole body of a 200 answer, into `b`. */

@@ -125,6 +125,10 @@ int dp_read_table(struct dp *dp, ath_str text, ath_str *ret_schema, ath_str *ret
     text = str_trim(text);
     if (!text.n)
         return ath_raise(dp->e, dp->table_code, "table_name is required");
+    *ret_schema = (ath_str){ "", 0 };
+    *ret_table = text;
+    if (str_find(text, '.') == text.n && str_find(text, '"') == text.n && str_find(text, 0) == text.n)
+        return 0;
     while (at <= text.n) {
         if (n == 2 || !part(dp, text, &at, &p[n++]))
             return dp_no_table(dp, (ath_str){ "", 0 }, text);
@@ -134,20 +138,9 @@ int dp_read_table(struct dp *dp, ath_str text, ath_str *ret_schema, ath_str *ret
     return 0;
 }
 
-static const struct json *first_given(const struct json *o, const char *a, const char *b,
-                                      const char *c)
+int dp_read_selector(struct dp *dp, const struct json *table, const struct json *schema,
+                     struct dp_node *node)
 {
-    const struct json *v = json_given(o, a);
-
-    if (!v)
-        v = json_given(o, b);
-    return v || !c ? v : json_given(o, c);
-}
-
-int dp_read_selector(struct dp *dp, const struct json *body, struct dp_node *node)
-{
-    const struct json *table = first_given(body, "table_name", "table", "view_name");
-    const struct json *schema = first_given(body, "schema_name", "schema", NULL);
     ath_str given = str_trim(json_text(schema));
     int rc;
 

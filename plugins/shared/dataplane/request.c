@@ -7,7 +7,8 @@
 
 enum slot { S_SELECT, S_COLUMNS, S_CONDITIONS, S_WHERE, S_WHERE2, S_WHERE3, S_LIMIT, S_OFFSET,
             S_PAGE_SIZE, S_PAGE, S_SORT, S_ORDER, S_COUNT, S_HEAD, S_STRIP, S_GROUP, S_GRAIN, S_SUM,
-            S_STRATEGY, S_DEDUP, S_FROM, S_OPERATION, S_FIELDS, S_TABLE, SLOTS };
+            S_STRATEGY, S_DEDUP, S_FROM, S_OPERATION, S_FIELDS, S_TABLE, S_TABLE2, S_TABLE3, S_SCHEMA,
+            S_SCHEMA2, SLOTS };
 
 static const struct {
     const char *key;
@@ -40,6 +41,10 @@ static const struct {
     KEY("from", S_FROM),
     KEY("operation", S_OPERATION),
     KEY("fields", S_FIELDS),
+    KEY("schema_name", S_SCHEMA),
+    KEY("schema", S_SCHEMA2),
+    KEY("table", S_TABLE2),
+    KEY("view_name", S_TABLE3),
 #undef KEY
 };
 
@@ -283,6 +288,14 @@ static int grouping(struct dp *dp, const struct json *const slot[SLOTS], struct 
     return 0;
 }
 
+static int selector(struct dp *dp, const struct json *const slot[SLOTS], struct dp_node *node)
+{
+    const struct json *table = slot[S_TABLE] ? slot[S_TABLE] : slot[S_TABLE2];
+
+    return dp_read_selector(dp, table ? table : slot[S_TABLE3],
+                            slot[S_SCHEMA] ? slot[S_SCHEMA] : slot[S_SCHEMA2], node);
+}
+
 /* The codes that refusals of either form are raised with. */
 static void codes(struct dp *dp, bool structured)
 {
@@ -299,8 +312,9 @@ int dp_read_fetch(struct dp *dp, const struct json *body, const struct dp_limits
     int rc;
 
     *f = (struct dp_fetch){ .root.limit = -1, .root.offset = -1 };
-    fill(body, slot);
-    codes(dp, slot[S_SELECT] || (!slot[S_TABLE] && slot[S_FROM]));
+    if (body->type == JSON_OBJECT)
+        fill(body, slot);
+    codes(dp, slot[S_SELECT] || (slot[S_FROM] && !slot[S_TABLE] && !slot[S_TABLE2]));
     f->structured = dp->structured;
     if (slot[S_OPERATION] && slot[S_SELECT])
         return dp_refuse(dp, "first-class direct AST request bodies are not supported on /gateway/fetch "
@@ -308,7 +322,7 @@ int dp_read_fetch(struct dp *dp, const struct json *body, const struct dp_limits
     if (dp->structured && ((slot[S_FROM] && !slot[S_TABLE]) || slot[S_FIELDS]))
         return dp_refuse(dp, "first-class direct AST request bodies are not supported on /gateway/fetch "
                              "in this Athena release; use table_name plus select");
-    if ((rc = dp_read_selector(dp, body, &f->root)) < 0)
+    if ((rc = selector(dp, slot, &f->root)) < 0)
         return rc;
     rc = slot[S_SELECT] ? dp_read_select(dp, slot[S_SELECT], &f->root)
                         : columns(dp, slot[S_COLUMNS], &f->root);

@@ -142,7 +142,7 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
     struct dp_table t = { .rows = rows, .column = skip, .columns = n > skip ? n - skip : 0,
                           .count = q->rows ? ath_host_->pg->count(rows) : 0 };
     struct column *c = dp_new(dp, (t.columns + 1) * sizeof(*c));
-    size_t *at = NULL;
+    size_t *at = NULL, data_from;
     int rc;
 
     if (q->counted && t.count && !ath_cell(rows, 0, 1).p)
@@ -156,9 +156,12 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
     buf_char(b, '"');
     if (a->count >= 0)
         buf_json_int(b, "count", a->count);
+    data_from = b->n + sizeof(",\"data\":") - 1;
     if (f->group.by.n)
         t.at = at = dp_new(dp, (t.count + 1) * sizeof(*at));
     data_write(b, &t, c, a->strip_nulls, at);
+    a->data_from = data_from;
+    a->data_to = b->n;
     buf_lit(b, ",\"message\":\"Fetched ");
     buf_u64(b, t.count);
     buf_lit(b, " rows\"");

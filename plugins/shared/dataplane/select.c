@@ -54,7 +54,12 @@ struct dp_item *dp_item_add(struct dp *dp, struct dp_node *node)
         refuse(dp, "more than %d selected items", DP_ITEMS);
         return NULL;
     }
-    i = dp_new(dp, sizeof(*i));
+    if (!dp->spares) {
+        dp->spares = 8;
+        dp->spare = dp_new(dp, dp->spares * sizeof(*i));
+    }
+    dp->spares--;
+    i = dp->spare++;
     if (node->item_last)
         node->item_last->next = i;
     else
@@ -486,25 +491,29 @@ static int array_relation(struct dp *dp, const struct json *v, const struct part
     return join ? join_of(dp, join, child) : 0;
 }
 
+static int select_element(struct dp *dp, const struct json *v, struct dp_node *node, uint32_t depth)
+{
+    struct parts p = { .name = json_text(json_get(v, "name")),
+                       .alias = json_text(json_get(v, "alias")),
+                       .cast = json_text(json_get(v, "cast")) };
+    ath_str kind = json_text(json_get(v, "kind"));
+
+    if (!p.name.n)
+        return refuse(dp, "a selected item needs a name: %.*s", STR_ARG(v->raw));
+    if (str_is(kind, "column"))
+        return add_column(dp, node, &p);
+    if (str_is(kind, "relation"))
+        return array_relation(dp, v, &p, node, depth);
+    return refuse(dp, "kind must be \"column\" or \"relation\" for \"%.*s\"", STR_ARG(p.name));
+}
+
 static int select_array(struct dp *dp, const struct json *elements, struct dp_node *node, uint32_t depth)
 {
     if (depth > DP_DEPTH)
         return refuse(dp, "more than %d relations inside each other", DP_DEPTH);
     json_each(v, elements) {
-        struct parts p = { .name = json_text(json_get(v, "name")), .alias = json_text(json_get(v, "alias")) };
-        ath_str kind = json_text(json_get(v, "kind")), cast = json_text(json_get(v, "cast"));
-        int rc;
-        p.cast = cast;
-        if (v->type == JSON_STRING)
-            rc = dp_read_items(dp, v->text, node);
-        else if (!p.name.n)
-            rc = refuse(dp, "a selected item needs a name: %.*s", STR_ARG(v->raw));
-        else if (str_is(kind, "column"))
-            rc = add_column(dp, node, &p);
-        else if (str_is(kind, "relation"))
-            rc = array_relation(dp, v, &p, node, depth);
-        else
-            rc = refuse(dp, "kind must be \"column\" or \"relation\" for \"%.*s\"", STR_ARG(p.name));
+        int rc = v->type == JSON_STRING ? dp_read_items(dp, v->text, node)
+                                        : select_element(dp, v, node, depth);
         if (rc < 0)
             return rc;
     }

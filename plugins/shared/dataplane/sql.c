@@ -89,7 +89,8 @@ static int items_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
         }
         if (rc < 0)
             return rc;
-        if (node->parent && !i->star) {
+        if (node->parent && !i->star &&
+            (i->child || i->cast || i->ref.path || !str_eq(i->key, i->ref.column->name))) {
             buf_lit(&sql->text, " AS ");
             buf_ident(&sql->text, i->key);
         }
@@ -238,11 +239,14 @@ static int order_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
 
 static int number_sql(struct dp *dp, struct dp_sql *sql, const char *word, int64_t v)
 {
-    struct buf b = dp_buf(dp);
+    char text[24], *at = text + sizeof(text);
+    ath_str digits;
 
+    for (uint64_t u = (uint64_t)v; u || at == text + sizeof(text); u /= 10)
+        *--at = (char)('0' + u % 10);
+    digits = dp_copy(dp, str_from(at, (size_t)(text + sizeof(text) - at)));
     buf_z(&sql->text, word);
-    buf_i64(&b, v);
-    return dp_param(dp, sql, buf_view(&b), OID_INT8) ? 0 : ATH_E_INPUT;
+    return dp_param(dp, sql, digits, OID_INT8) ? 0 : ATH_E_INPUT;
 }
 
 /* Do the columns that join a child hold a unique key of it? Then it has one row at most. */
@@ -317,7 +321,12 @@ int dp_fetch_sql(struct dp *dp, const struct dp_fetch *f, struct dp_query *ret)
     struct dp_node *root = (struct dp_node *)(uintptr_t)&f->root;
     int rc;
 
-    *ret = (struct dp_query){ .sql.text = dp_buf(dp), .stmt_count = 1, .rows = true };
+    ret->sql.text = dp_buf(dp);
+    ret->sql.count = ret->sql.cap = 0;
+    ret->plan = (struct buf){ 0 };
+    ret->stmt_count = 1;
+    ret->rows = true;
+    ret->counted = false;
     buf_grow(&ret->sql.text, 255);
     if (f->head)
         root->limit = 0;
@@ -350,18 +359,18 @@ static uint64_t mix(uint64_t a, uint64_t b)
 static void add(uint64_t h[2], const void *p, size_t n)
 {
     const char *at = p;
-    uint64_t w;
+    uint64_t w[2];
 
-    h[0] = mix(h[0] ^ n, 0xa0761d6478bd642full);
-    for (; n >= 8; n -= 8, at += 8) {
-        memcpy(&w, at, 8);
-        h[0] = mix(h[0] ^ w, 0xe7037ed1a0b428dbull);
-        h[1] = mix(h[1] + w, 0x8ebc6af09c88c6e3ull);
+    h[0] ^= n;
+    for (; n >= 16; n -= 16, at += 16) {
+        memcpy(w, at, 16);
+        h[0] = mix(h[0] ^ w[0], w[1] ^ 0xa0761d6478bd642full);
+        h[1] = mix(h[1] ^ w[1], w[0] ^ 0xe7037ed1a0b428dbull);
     }
-    w = 0;
-    memcpy(&w, at, n);
-    h[0] = mix(h[0] ^ w, 0x589965cc75374cc3ull);
-    h[1] = mix(h[1] + w, 0x1d8e4e27c47d124full);
+    w[0] = w[1] = 0;
+    memcpy(w, at, n);
+    h[0] = mix(h[0] ^ w[0], w[1] ^ 0x8ebc6af09c88c6e3ull);
+    h[1] = mix(h[1] ^ w[1], w[0] ^ 0x589965cc75374cc3ull);
 }
 
 void dp_digest(const struct dp_query *q, const struct dp_fetch *f, uint64_t ret[2])
@@ -374,7 +383,9 @@ void dp_digest(const struct dp_query *q, const struct dp_fetch *f, uint64_t ret[
     add(ret, q->sql.text.p, q->sql.text.n);
     add(ret, &options, sizeof(options));
     for (const struct dp_item *i = f->root.item; i; i = i->next)
-        add(ret, i->key.n ? i->key.p : "", i->key.n); /* output names of the root are not in the SQL */
+        if (i->key.n && !(i->ref.column && i->ref.column->name.n == i->key.n && !i->ref.path &&
+                          str_eq(i->ref.column->name, i->key)))
+            add(ret, i->key.p, i->key.n); /* output names of the root are not in the SQL */
     for (uint32_t i = 0; i < q->sql.count; i++) {
         add(ret, &q->sql.type[i], sizeof(q->sql.type[i]));
         add(ret, q->sql.param[i].n ? q->sql.param[i].p : "", q->sql.param[i].n);

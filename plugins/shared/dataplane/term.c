@@ -8,6 +8,8 @@
  */
 #include "dataplane/dataplane.h"
 
+#include "lib/sqlname.h"
+
 enum { OID_TEXT = 25, OID_JSON = 114, OID_JSONB = 3802, OID_TEXT_ARRAY = 1009, OID_INT4 = 23 };
 
 struct side {                    /* what is compared: a column after path and cast */
@@ -36,14 +38,17 @@ bool dp_param(struct dp *dp, struct dp_sql *sql, ath_str value, uint32_t type)
         dp_refuse(dp, "more than %d values in one statement", DP_PARAMS);
         return false;
     }
+    if (!sql->cap) {
+        sql->cap = DP_FEW;
+        sql->param = sql->few_param;
+        sql->type = sql->few_type;
+    }
     if (sql->count == sql->cap) {
-        uint32_t cap = sql->cap ? sql->cap * 2 : 8;
+        uint32_t cap = sql->cap * 2;
         ath_str *param = dp_new(dp, cap * sizeof(*param));
         uint32_t *t = dp_new(dp, cap * sizeof(*t));
-        if (sql->count) {
-            memcpy(param, sql->param, sql->count * sizeof(*param));
-            memcpy(t, sql->type, sql->count * sizeof(*t));
-        }
+        memcpy(param, sql->param, sql->count * sizeof(*param));
+        memcpy(t, sql->type, sql->count * sizeof(*t));
         sql->param = param;
         sql->type = t;
         sql->cap = cap;
@@ -60,9 +65,7 @@ int dp_ref_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *node,
 {
     if (ref->path)
         buf_char(&sql->text, '(');
-    buf_char(&sql->text, 't');
-    buf_u64(&sql->text, node->number);
-    buf_char(&sql->text, '.');
+    buf_mem(&sql->text, node->alias, node->alias_n);
     buf_ident(&sql->text, ref->column->name);
     for (const struct dp_step *s = ref->path; s; s = s->next) {
         buf_z(&sql->text, s->text ? "->>" : "->");

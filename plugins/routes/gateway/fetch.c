@@ -1,0 +1,233 @@
+/* POST /gateway/fetch: body -> names -> catalogue -> rights -> one statement -> rows as JSON.
+ *
+ *     read     the body, by names; all that is wrong with it is said before anything else
+ *     bind     names to the snapshot of the client's catalogue
+ *     allow    every relation that was named, known or not
+ *     query    one trip
+ *     reply
+ *
+ * A name that the snapshot does not have may be new, and a statement may find that one is gone: either
+ * way the catalogue is refreshed, once, and the body is read again from the start.
+ */
+#include "gateway.h"
+
+struct fetch {
+    const struct json *body;
+    struct dp_fetch f;
+    struct dp_query q;
+    char key[CACHE_KEY_TEXT + 1];
+    bool strip, refreshed;
+};
+
+static int fetch_go(ath_task *t, struct fetch *x, ath_err *e);
+
+int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
+{
+    static struct gateway_state state;
+
+    (void)config;
+    state.catalog = ath_host_->service(s, "athena.catalog", 1);
+    if (!state.catalog)
+        return ath_fail(e, ATH_E_CONFIG, "service \"athena.catalog\" is not there");
+    *ret_state = &state;
+    return 0;
+}
+
+static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
+{
+    ath_host_->req->note(r, &(ath_fact){ str_of(key), value, form, 0 });
+}
+
+static void note_number(ath_req *r, const char *key, uint64_t v)
+{
+    char text[24];
+
+    note(r, key, str_from(text, (size_t)snprintf(text, sizeof(text), "%llu", (unsigned long long)v)),
+         ATH_V_NUMBER);
+}
+
+static void header_set(ath_req *r, const char *name, ath_str value)
+{
+    ath_host_->req->set(r, name, value);
+}
+
+/* ---- the answer ---- */
+
+/* What the cache would have said: it was not asked, or had nothing. */
+static ath_str outcome_of(ath_req *r, const struct fetch *x)
+{
+    ath_str control = ath_header(r, "cache-control");
+
+    if (x->f.head || x->f.count || (control.n && memmem(control.p, control.n, "no-cache", 8)))
+        return ATH_S("bypass_no_cache_header");
+    return ATH_S("miss_all_tiers");
+}
+
+static void describe(ath_req *r, const struct fetch *x)
+{
+    ath_str key = str_from(x->key, CACHE_KEY_TEXT);
+
+    note(r, "cache_key", key, ATH_V_TEXT);
+    note(r, "cached", ATH_S("false"), ATH_V_BOOL);
+    note(r, "cache_source", ATH_S("database"), ATH_V_PLAIN);
+    note(r, "cache_lookup_outcome", outcome_of(r, x), ATH_V_PLAIN);
+}
+
+static void headers(ath_req *r, const struct fetch *x)
+{
+    ath_str key = str_from(x->key, CACHE_KEY_TEXT);
+
+    header_set(r, "x-athena-cache-id", key);
+    header_set(r, "x-athena-cache-key", key);
+    header_set(r, "x-athena-cache-outcome", outcome_of(r, x));
+    header_set(r, "x-athena-cache-source", ATH_S("database"));
+}
+
+/* Clients of the 0.2 kind send their key twice and no name of their own; they read `data` as the
+ * whole body. */
+static bool wants_bare_rows(ath_req *r)
+{
+    const struct gateway_config *cfg = ath_config_of(r);
+
+    return cfg->bare_rows && ath_header(r, "apikey").n && ath_header(r, "x-api-key").n &&
+           !ath_header(r, "x-athena-sdk").n;
+}
+
+static int answer(ath_task *t, struct fetch *x, const ath_rows *rows, ath_err *e)
+{
+    struct dp dp = { .arena = ath_arena_of(t), .e = e };
+    const struct gateway_config *cfg = ath_config_of(t);
+    struct dp_answer a = { .cache_key = str_from(x->key, CACHE_KEY_TEXT), .strip_nulls = x->strip };
+    struct buf b = BUF_ARENA(dp.arena);
+    ath_str body;
+    int rc;
+
+    dp.fold = cfg->fold_names;
+    if ((rc = dp_fetch_rows(&dp, &x->f, &x->q, rows, &a, &b)) < 0)
+        return rc;
+    note_number(t, "row_count", a.row_count);
+    if (a.count >= 0)
+        note_number(t, "count", (uint64_t)a.count);
+    headers(t, x);
+    body = buf_view(&b);
+    if (wants_bare_rows(t))
+        body = str_from(b.p + a.data_from, a.data_to - a.data_from);
+    return ath_reply(t, 200, "application/json", body);
+}
+
+/* ---- the way there ---- */
+
+static int refreshed(ath_task *t, const ath_done *d, ath_err *e)
+{
+    return d->rc < 0 ? d->rc : fetch_go(t, d->arg, e);
+}
+
+static int refresh(ath_task *t, struct fetch *x, const ath_snapshot *known, ath_err *e)
+{
+    const struct gateway_state *s = ath_state_of(t);
+
+    x->refreshed = true; /* also the first reading of all: it cannot be outdated */
+    return s->catalog->refresh(t, known ? s->catalog->version(known) : 0, refreshed, x, e);
+}
+
+/* Did the database say that the statement does not fit what it holds (any more)? */
+static bool is_outdated(const ath_err *e)
+{
+    static const char *const states[] = { "42P01", "42703", "42704", "42883", "0A000" };
+    ath_str state = ath_host_->err->get(e, "sqlstate");
+
+    for (size_t i = 0; i < ATH_COUNT(states); i++)
+        if (str_is(state, states[i]))
+            return true;
+    return false;
+}
+
+static int fetched(ath_task *t, const ath_done *d, ath_err *e)
+{
+    const struct gateway_state *s = ath_state_of(t);
+    struct fetch *x = d->arg;
+
+    if (d->rc < 0 && !x->refreshed && is_outdated(e))
+        return refresh(t, x, s->catalog->get(t), e);
+    return d->rc < 0 ? d->rc : answer(t, x, d->rows, e);
+}
+
+static bool strips_nulls(ath_req *r, const struct fetch *x)
+{
+    const struct gateway_config *cfg = ath_config_of(r);
+
+    if (!str_is(cfg->strip_nulls_scope, "keys"))
+        return false; /* rows are objects here, never null */
+    if (x->f.strip_nulls >= 0)
+        return x->f.strip_nulls;
+    return str_ieq(ath_header(r, "x-strip-nulls"), ATH_S("true"));
+}
+
+static int ask(ath_task *t, struct dp *dp, struct fetch *x, ath_err *e)
+{
+    const struct gateway_config *cfg = ath_config_of(t);
+    ath_query q = { .size = sizeof(q), .flags = ATH_PG_READ, .stmt = x->q.stmt,
+                    .stmt_size = sizeof(x->q.stmt[0]),
+                    .timeout_ms = (uint32_t)cfg->query_timeout_ms };
+    int rc;
+
+    if ((rc = dp_fetch_sql(dp, &x->f, &x->q)) < 0)
+        return rc;
+    q.stmt_count = x->q.stmt_count;
+    x->strip = strips_nulls(t, x);
+    if ((rc = gateway_cache_key(ath_local_of(t), &x->f, &x->q, ath_host_->req->info(t, "client"),
+                                x->strip, x->key, e)) < 0)
+        return rc;
+    describe(t, x);
+    return ath_host_->pg->query(t, &q, fetched, x, e);
+}
+
+static int fetch_go(ath_task *t, struct fetch *x, ath_err *e)
+{
+    const struct gateway_config *cfg = ath_config_of(t);
+    const struct gateway_state *s = ath_state_of(t);
+    struct dp dp = { .arena = ath_arena_of(t), .e = e, .catalog = s->catalog,
+                     .fold = cfg->fold_names };
+    struct dp_limits limits = { .max_rows = cfg->max_rows };
+    const ath_right *right;
+    uint32_t rights;
+    int rc, allowed;
+
+    if ((rc = dp_read_fetch(&dp, x->body, &limits, &x->f)) < 0)
+        return rc;
+    note(t, "table_name", x->f.root.asked, ATH_V_TEXT);
+    if (!(dp.snapshot = s->catalog->get(t)))
+        return x->refreshed ? ath_raise(e, "backend_unavailable", "the catalogue could not be read")
+                            : refresh(t, x, NULL, e);
+    rc = dp_bind(&dp, &x->f.root);
+    rights = dp_rights(&dp, &x->f.root, "read", &right);
+    if ((allowed = ath_host_->req->allow(t, right, rights, e)) < 0)
+        return allowed;
+    if (rc < 0 && dp.unknown && !x->refreshed)
+        return refresh(t, x, dp.snapshot, e);
+    return rc < 0 ? rc : ask(t, &dp, x, e);
+}
+
+int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e)
+{
+    struct fetch *x = ath_new(ath_arena_of(r), sizeof(*x));
+
+    x->body = body;
+    return fetch_go(r, x, e);
+}
+
+int gateway_fetch(ath_req *r, ath_err *e)
+{
+    ath_str text = ath_host_->req->body(r);
+    struct json_error why;
+    const struct json *body;
+
+    if (!str_trim(text).n)
+        return ath_raise(e, "missing_request_body", "table_name is required");
+    body = json_read(text, JSON_ARENA(ath_arena_of(r)), DP_VALUES, &why);
+    if (!body)
+        return ath_raise(e, "malformed_json_payload",
+                         "malformed JSON payload for %.*s: %s at line %u, column %u",
+                         STR_ARG(ath_host_->req->info(r, "path")), why.why, why.line, why.column);
+    return gateway_fetch_body(r, body, e);
+}

@@ -1,0 +1,44 @@
+/* plugins/routes/gateway/gateway.h - reading rows: POST /gateway/fetch, /gateway/data, GET /data. */
+#ifndef ROUTES_GATEWAY_H
+#define ROUTES_GATEWAY_H
+
+#include "dataplane/dataplane.h"
+
+enum { CACHE_KEY_TEXT = 64 };    /* hex digits */
+
+struct gateway_config {
+    int64_t  max_rows;           /* most rows of one fetch; 0: any number */
+    uint64_t query_timeout_ms;
+    ath_str  strip_nulls_scope;  /* "keys" or "rows" */
+    int32_t  fold_names, bare_rows;
+    int32_t  cast_uuids, split_tables; /* kept for old files, see plugin.c */
+};
+
+struct gateway_state {
+    const ath_catalog *catalog;
+};
+
+struct gateway_local;            /* of one loop, private to cachekey.c */
+
+/* cachekey.c */
+int  gateway_loop_init(ath_loop *l, void *state, void **ret_local, ath_err *e);
+void gateway_loop_fini(ath_loop *l, void *state, void *local);
+
+/* SHA-256 of the internal key of an answer, in hex: table, client, and what was asked. The same
+ * question has the same key in every process. */
+int gateway_cache_key(struct gateway_local *l, const struct dp_fetch *f, const struct dp_query *q,
+                      ath_str client, bool strip, char ret[CACHE_KEY_TEXT + 1], ath_err *e);
+
+/* fetch.c */
+int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e);
+ath_handler gateway_fetch;
+
+/* Goes on with a body that was read already; its memory is the request's. */
+int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e);
+
+/* get.c */
+ath_handler gateway_get;
+
+extern const char openapi_yaml[]; /* openapi.yaml */
+
+#endif

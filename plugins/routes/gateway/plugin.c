@@ -1,0 +1,56 @@
+/* routes-gateway: rows of the clients' databases. */
+#include "gateway.h"
+
+#define T struct gateway_config
+
+/* Values of filters carry their column's type and names are looked up as PostgreSQL knows them, so
+ * two published switches have nothing left to switch; they are read so that old files stay valid. */
+/* clang-format off */
+static const ath_field fields[] = {
+    ATH_INT(T, max_rows, "max_rows", "0", "0..100000000",
+            "Most rows that one fetch may ask for; a larger limit is refused. 0: any number.",
+            .alias = "gateway.max_rows", .flags = ATH_CF_RELOAD),
+    ATH_MSEC(T, query_timeout_ms, "query_timeout", "30s", "10ms..1h",
+             "How long one statement may run.",
+             .alias = "gateway.resilience_timeout_secs", .flags = ATH_CF_RELOAD),
+    ATH_STR(T, strip_nulls_scope, "strip_nulls_scope", "keys", "keys|rows",
+            "What X-Strip-Nulls removes: null keys of each row, or rows that are null.",
+            .alias = "gateway.strip_nulls_scope", .flags = ATH_CF_RELOAD),
+    ATH_BOOL(T, fold_names, "force_camel_case_to_snake_case", "false",
+             "Turn camelCase column names of requests into snake_case.",
+             .alias = "gateway.force_camel_case_to_snake_case", .flags = ATH_CF_RELOAD),
+    ATH_BOOL(T, bare_rows, "compat_bare_rows", "false",
+             "Answer clients of the 0.2 kind with the bare array of rows.",
+             .alias = "gateway.compat_bare_rows", .flags = ATH_CF_RELOAD),
+    ATH_BOOL(T, cast_uuids, "auto_cast_uuid_filter_values_to_text", "true",
+             "Read for old files; filter values carry the type of their column.",
+             .alias = "gateway.auto_cast_uuid_filter_values_to_text"),
+    ATH_BOOL(T, split_tables, "allow_schema_names_prefixed_as_table_name", "true",
+             "Read for old files; schema.table is always understood.",
+             .alias = "gateway.allow_schema_names_prefixed_as_table_name"),
+};
+
+static const ath_route routes[] = {
+    { .method = "POST", .path = "/gateway/fetch", .handle = gateway_fetch, .operation = "fetch",
+      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .summary = "Fetch rows: filters, relations, order, pages, count" },
+    { .method = "POST", .path = "/gateway/data", .handle = gateway_fetch, .operation = "fetch",
+      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .summary = "The same, older name" },
+    { .method = "GET", .path = "/data", .handle = gateway_get, .operation = "fetch",
+      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .summary = "Fetch rows by query string: a view and one equality" },
+};
+/* clang-format on */
+
+static const ath_routes group = {
+    ATH_CAP(ath_routes, ATH_CAP_ROUTES, "gateway"),
+    .openapi = openapi_yaml,
+    ATH_ARRAY(route, routes),
+};
+static const ath_cap *const caps[] = { &group.cap, NULL };
+
+ATH_PLUGIN("routes-gateway", "1.0.0", "athena.catalog@1", "",
+           .summary = "Rows of the clients' databases", ATH_ARRAY(field, fields),
+           .config_size = sizeof(struct gateway_config), .cap = caps, .init = gateway_init,
+           .loop_init = gateway_loop_init, .loop_fini = gateway_loop_fini);
