@@ -5,9 +5,9 @@
 
 #include "lib/text.h"
 
-void keys_load(struct keys *k)
+void keys_load(struct keys *k, ath_str configured)
 {
-    k->admin[0] = str_of(getenv("ATHENA_KEY_12"));
+    k->admin[0] = configured;
     k->admin[1] = str_trim(str_of(getenv("ATHENA_P12_KEY")));
 }
 

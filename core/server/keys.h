@@ -16,8 +16,9 @@ struct keys {
     bool store;                  /* an auth client is configured */
 };
 
-/* Reads the admin keys from the environment, once; they live as long as the process. */
-void keys_load(struct keys *k);
+/* Takes the admin keys: `configured` is ATHENA_KEY_12, from the environment or a .env file. They must
+ * live as long as the process. */
+void keys_load(struct keys *k, ath_str configured);
 
 /* The key that the request carries: x-athena-key, x-api-key, apikey, then `Authorization: Bearer
  * ath_...`; the first that is not blank. Empty: none. */

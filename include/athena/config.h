@@ -35,7 +35,9 @@ enum {
 enum {
     ATH_CF_SECRET = 1,           /* never printed, never logged */
     ATH_CF_RELOAD = 2,           /* may change without a restart */
-    ATH_CF_ARG    = 4            /* of a command: given by position, not by --key */
+    ATH_CF_ARG    = 4            /* of a command: given by position, not by --key. A text whose key ends in
+                                  * "..." takes all words that are left, each ended by a NUL (n counts
+                                  * those too); what follows "--" is such a word whatever it looks like */
 };
 
 /* One field. Arrays of it state their stride (field_size). Texts live as long as the plugin. */

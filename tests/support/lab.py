@@ -106,6 +106,16 @@ class Postgres:
         with open(f"{self.data}/postmaster.pid") as f:
             os.kill(int(f.readline()), signal.SIGKILL)
 
+    def start_after_kill(self, seconds=15):
+        """A killed postmaster's children hold its memory until they have noticed."""
+        def started():
+            try:
+                self.start()
+                return True
+            except AssertionError:
+                return False
+        wait_for("PostgreSQL starts again", seconds, started)
+
     def uri(self, database="postgres", user="postgres"):
         return f"postgres://{user}@/{database}?host={self.folder}"
 
