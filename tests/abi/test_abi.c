@@ -1,5 +1,5 @@
-/* Plugins built against an older and a newer header load into this server; the contract's structs have
- * the sizes that were published. */
+/* Plugins built against an older and a newer header load into this server; the contract's structs
+ * have the sizes that were published. */
 #include <dlfcn.h>
 
 #include "unit/plugin/fixtures.h"
@@ -14,11 +14,14 @@ static const ath_routes *routes_of(const struct registry *r, const char *name)
 }
 
 /* The second element of each array is where a wrong stride would show. */
-static void looks_right(const struct registry *r, const char *name, const char *first, const char *second)
+static void looks_right(const struct registry *r, const char *name, const char *first,
+                        const char *second)
 {
     const ath_routes *routes = routes_of(r, name);
     const ath_self *s = registry_find(r, str_of(name));
-    const struct { ath_str first, second; } *config = registry_config(s);
+    const struct {
+        ath_str first, second;
+    } *config = registry_config(s);
 
     ck_assert_uint_eq(routes->route_count, 2);
     ck_assert_str_eq(routes->route[0].path, first);
@@ -76,52 +79,29 @@ START_TEST(the_fixtures_really_differ)
 }
 END_TEST
 
-#define SIZE(type, bytes) { #type, sizeof(type), bytes }
+#define SIZE(type, bytes)                                                                          \
+    {                                                                                              \
+#type, sizeof(type), bytes                                                                 \
+    }
 
 /* ABI 1.0 on 64-bit Linux. A number here only ever grows, with a line in ABI.md. */
 static const struct {
     const char *name;
     size_t now, published;
 } sizes[] = {
-    SIZE(ath_str, 16),
-    SIZE(ath_pair, 32),
-    SIZE(ath_right, 48),
-    SIZE(ath_cap, 16),
-    SIZE(ath_error, 40),
-    SIZE(ath_err_api, 48),
-    SIZE(ath_field, 56),
-    SIZE(ath_metric, 32),
-    SIZE(ath_fact, 40),
-    SIZE(ath_event, 112),
-    SIZE(ath_log_api, 32),
-    SIZE(ath_done, 88),
-    SIZE(ath_child, 56),
-    SIZE(ath_fork, 32),
-    SIZE(ath_mem_api, 24),
-    SIZE(ath_loop_api, 32),
-    SIZE(ath_task_api, 120),
-    SIZE(ath_stream_api, 48),
-    SIZE(ath_stmt, 32),
-    SIZE(ath_query, 88),
-    SIZE(ath_column, 32),
-    SIZE(ath_pg_api, 96),
-    SIZE(ath_fetch, 104),
-    SIZE(ath_who, 56),
-    SIZE(ath_req_api, 120),
-    SIZE(ath_route, 80),
-    SIZE(ath_routes, 56),
-    SIZE(ath_sink, 56),
-    SIZE(ath_queue, 240),
-    SIZE(ath_pace, 40),
-    SIZE(ath_worker, 64),
-    SIZE(ath_act, 32),
-    SIZE(ath_job_api, 56),
-    SIZE(ath_command, 64),
-    SIZE(ath_check, 40),
-    SIZE(ath_step, 24),
-    SIZE(ath_schema, 48),
-    SIZE(ath_driver, 32),
-    SIZE(ath_host, 112),
+    SIZE(ath_str, 16),      SIZE(ath_pair, 32),      SIZE(ath_right, 48),
+    SIZE(ath_cap, 16),      SIZE(ath_error, 40),     SIZE(ath_err_api, 48),
+    SIZE(ath_field, 56),    SIZE(ath_metric, 32),    SIZE(ath_fact, 40),
+    SIZE(ath_event, 112),   SIZE(ath_log_api, 32),   SIZE(ath_done, 88),
+    SIZE(ath_child, 56),    SIZE(ath_fork, 32),      SIZE(ath_mem_api, 24),
+    SIZE(ath_loop_api, 32), SIZE(ath_task_api, 120), SIZE(ath_stream_api, 48),
+    SIZE(ath_stmt, 32),     SIZE(ath_query, 88),     SIZE(ath_column, 32),
+    SIZE(ath_pg_api, 96),   SIZE(ath_fetch, 104),    SIZE(ath_who, 56),
+    SIZE(ath_req_api, 120), SIZE(ath_route, 80),     SIZE(ath_routes, 56),
+    SIZE(ath_sink, 56),     SIZE(ath_queue, 240),    SIZE(ath_pace, 40),
+    SIZE(ath_worker, 64),   SIZE(ath_act, 32),       SIZE(ath_job_api, 56),
+    SIZE(ath_command, 64),  SIZE(ath_check, 40),     SIZE(ath_step, 24),
+    SIZE(ath_schema, 48),   SIZE(ath_driver, 32),    SIZE(ath_host, 112),
     SIZE(ath_plugin, 176),
 };
 
@@ -145,5 +125,5 @@ START_TEST(the_head_of_the_descriptor_is_frozen)
 }
 END_TEST
 
-SUITE("abi", plugins_of_all_times_load, the_fixtures_really_differ, structs_have_their_published_sizes,
-      the_head_of_the_descriptor_is_frozen)
+SUITE("abi", plugins_of_all_times_load, the_fixtures_really_differ,
+      structs_have_their_published_sizes, the_head_of_the_descriptor_is_frozen)
