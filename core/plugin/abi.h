@@ -14,7 +14,7 @@ void abi_copy(void *dst, size_t dst_size, const void *src, size_t src_size);
  * own size is the stride. NULL when there are none. */
 void *abi_array(ath_arena *a, size_t our_size, const void *src, size_t stride, size_t count);
 
-#define ABI_ARRAY(a, type, src, stride, count) \
+#define ABI_ARRAY(a, type, src, stride, count)                                                     \
     ((type *)abi_array((a), sizeof(type), (src), (stride), (count)))
 
 #endif

@@ -2,8 +2,8 @@
  *
  *     CALL(s, l, rc = s->d.init(s, config, &s->state, e));
  *
- * While the plugin's code runs, `l` (NULL on a thread without a loop) shows the plugin's name to the
- * watchdog. Handlers and continuations are entered by http and io, which show the route's label
+ * While the plugin's code runs, `l` (NULL on a thread without a loop) shows the plugin's name to
+ * the watchdog. Handlers and continuations are entered by http and io, which show the route's label
  * in the same way.
  */
 #ifndef CORE_PLUGIN_CALL_H
@@ -22,11 +22,11 @@ static inline void call_leave(ath_loop *l, const char *before)
         loop_leave(l, before);
 }
 
-#define CALL(s, l, what) \
-    do { \
-        const char *call_before_ = call_enter((s), (l)); \
-        what; \
-        call_leave((l), call_before_); \
+#define CALL(s, l, what)                                                                           \
+    do {                                                                                           \
+        const char *call_before_ = call_enter((s), (l));                                           \
+        what;                                                                                      \
+        call_leave((l), call_before_);                                                             \
     } while (0)
 
 #endif

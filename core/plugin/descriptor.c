@@ -1,8 +1,8 @@
 /* From the plugin's tables to ours.
  *
  * In the order of the refusals: the descriptor fits and says what the note says; fields lie inside
- * their struct; each capability is of a known kind, whole, and its gate is a BOOL field; what the note
- * offers is there.
+ * their struct; each capability is of a known kind, whole, and its gate is a BOOL field; what the
+ * note offers is there.
  */
 #include "plugin/descriptor.h"
 
@@ -10,11 +10,11 @@
 #include "plugin/abi.h"
 #include "plugin/order.h"
 
-enum {                           /* no plugin comes near; a number beyond is a damaged table */
-    FIELDS_MOST = 1024,
-    CAPS_MOST   = 256,
-    ROUTES_MOST = 2048,
-    CONFIG_MOST = 1024 * 1024,
+enum { /* no plugin comes near; a number beyond is a damaged table */
+       FIELDS_MOST = 1024,
+       CAPS_MOST = 256,
+       ROUTES_MOST = 2048,
+       CONFIG_MOST = 1024 * 1024,
 };
 
 /* The part of each struct that the first published header had and a host cannot do without. */
@@ -49,12 +49,14 @@ static int descriptor_copy(ath_self *s, const ath_plugin *theirs, ath_err *e)
     if (!theirs)
         return REFUSE(s, e, "gave no descriptor");
     if (theirs->size < UP_TO(ath_plugin, cap) || theirs->size > 16 * sizeof(ath_plugin))
-        return REFUSE(s, e, "has a descriptor of %u bytes, this server knows %zu to %zu", theirs->size,
-                      UP_TO(ath_plugin, cap), sizeof(ath_plugin));
+        return REFUSE(s, e, "has a descriptor of %u bytes, this server knows %zu to %zu",
+                      theirs->size, UP_TO(ath_plugin, cap), sizeof(ath_plugin));
     abi_copy(&s->d, sizeof(s->d), theirs, theirs->size);
     if (s->d.layout != n->layout || s->d.abi_major != n->major || s->d.abi_minor != n->minor)
-        return REFUSE(s, e, "describes itself with ABI %u.%u and layout %06x, but its note says %u.%u and %06x",
-                      s->d.abi_major, s->d.abi_minor, s->d.layout, n->major, n->minor, n->layout);
+        return REFUSE(
+            s, e,
+            "describes itself with ABI %u.%u and layout %06x, but its note says %u.%u and %06x",
+            s->d.abi_major, s->d.abi_minor, s->d.layout, n->major, n->minor, n->layout);
     if ((rc = same(s, "name", s->d.name, note_name(n), e)) < 0 ||
         (rc = same(s, "version", s->d.version, note_version(n), e)) < 0 ||
         (rc = same(s, "needs", s->d.needs, note_needs(n), e)) < 0 ||
@@ -86,7 +88,8 @@ static size_t type_size(uint32_t type)
 static bool alias_good(const char *alias)
 {
     static const char place[] = "abcdefghijklmnopqrstuvwxyz0123456789_.-";
-    static const char variable[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
+    static const char variable[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
     ath_str rest = str_of(alias), word;
 
     while (str_next(&rest, ' ', &word)) {
@@ -107,8 +110,9 @@ static int fields_take(const ath_self *s, const char *of, const ath_field **fiel
     if (count == 0)
         return 0;
     if (count > FIELDS_MOST || room > CONFIG_MOST || stride < UP_TO(ath_field, off) || !*field)
-        return REFUSE(s, e, "has a damaged table of fields%s: %u of %u bytes each, struct of %zu bytes", of,
-                      count, stride, room);
+        return REFUSE(s, e,
+                      "has a damaged table of fields%s: %u of %u bytes each, struct of %zu bytes",
+                      of, count, stride, room);
     *field = f = ABI_ARRAY(a, ath_field, *field, stride, count);
     for (uint32_t i = 0; i < count; i++) {
         size_t size = type_size(f[i].type);
@@ -117,10 +121,13 @@ static int fields_take(const ath_self *s, const char *of, const ath_field **fiel
         if (size == 0)
             return REFUSE(s, e, "has field \"%s\"%s of unknown type %u", f[i].key, of, f[i].type);
         if (room < size || f[i].off > room - size)
-            return REFUSE(s, e, "has field \"%s\"%s outside its struct of %zu bytes", f[i].key, of, room);
+            return REFUSE(s, e, "has field \"%s\"%s outside its struct of %zu bytes", f[i].key, of,
+                          room);
         if (f[i].alias && !alias_good(f[i].alias))
-            return REFUSE(s, e, "has field \"%s\"%s with alias \"%s\", which is no list of places and "
-                          "$VARIABLES", f[i].key, of, f[i].alias);
+            return REFUSE(s, e,
+                          "has field \"%s\"%s with alias \"%s\", which is no list of places and "
+                          "$VARIABLES",
+                          f[i].key, of, f[i].alias);
         for (uint32_t k = 0; k < i; k++)
             if (strcmp(f[k].key, f[i].key) == 0)
                 return REFUSE(s, e, "has field \"%s\"%s twice", f[i].key, of);
@@ -141,7 +148,8 @@ static int gate_take(const ath_self *s, struct capability *c, const char *gate, 
     if (!gate)
         return 0;
     if (!(c->gate = field_named(s, gate)))
-        return REFUSE(s, e, "has gate \"%s\" of \"%s\", which is none of its keys", gate, c->cap.name);
+        return REFUSE(s, e, "has gate \"%s\" of \"%s\", which is none of its keys", gate,
+                      c->cap.name);
     if (c->gate->type != ATH_T_BOOL)
         return REFUSE(s, e, "has gate \"%s\" of \"%s\", which is no BOOL key", gate, c->cap.name);
     return 0;
@@ -151,9 +159,10 @@ static int routes_take(const ath_self *s, struct capability *c, ath_arena *a, at
 {
     ath_routes *r = &c->routes;
 
-    if (r->route_count > ROUTES_MOST || (r->route_count && (r->route_size < UP_TO(ath_route, auth) || !r->route)))
-        return REFUSE(s, e, "has a damaged table of routes in \"%s\": %u of %u bytes each", r->cap.name,
-                      r->route_count, r->route_size);
+    if (r->route_count > ROUTES_MOST ||
+        (r->route_count && (r->route_size < UP_TO(ath_route, auth) || !r->route)))
+        return REFUSE(s, e, "has a damaged table of routes in \"%s\": %u of %u bytes each",
+                      r->cap.name, r->route_count, r->route_size);
     r->route = ABI_ARRAY(a, ath_route, r->route, r->route_size, r->route_count);
     r->route_size = sizeof(ath_route);
     for (uint32_t i = 0; i < r->route_count; i++) {
@@ -163,8 +172,8 @@ static int routes_take(const ath_self *s, struct capability *c, ath_arena *a, at
         if (!o->handle)
             return REFUSE(s, e, "has route %s %s without a handler", o->method, o->path);
         if (o->auth < ATH_AUTH_NONE || o->auth > ATH_AUTH_OWN)
-            return REFUSE(s, e, "has route %s %s without an auth class (.auth is %u)", o->method, o->path,
-                          o->auth);
+            return REFUSE(s, e, "has route %s %s without an auth class (.auth is %u)", o->method,
+                          o->path, o->auth);
     }
     return gate_take(s, c, r->gate, e);
 }
@@ -212,9 +221,11 @@ static int schema_take(const ath_self *s, struct capability *c, ath_arena *a, at
     m->step = ABI_ARRAY(a, ath_step, m->step, m->step_size, m->step_count);
     m->step_size = sizeof(ath_step);
     for (uint32_t i = 0; i < m->step_count; i++)
-        if (!m->step[i].sql || !m->step[i].name || m->step[i].version <= (i ? m->step[i - 1].version : 0))
-            return REFUSE(s, e, "has schema \"%s\" whose step %u has no SQL, no name or no higher version",
-                          m->cap.name, i + 1);
+        if (!m->step[i].sql || !m->step[i].name ||
+            m->step[i].version <= (i ? m->step[i - 1].version : 0))
+            return REFUSE(
+                s, e, "has schema \"%s\" whose step %u has no SQL, no name or no higher version",
+                m->cap.name, i + 1);
     return 0;
 }
 
@@ -237,7 +248,8 @@ static int kind_take(const ath_self *s, struct capability *c, ath_arena *a, ath_
         return routes_take(s, c, a, e);
     case ATH_CAP_SINK:
         if (!c->sink.write == !c->sink.send)
-            return REFUSE(s, e, "has sink \"%s\" that must bring either write or send", c->cap.name);
+            return REFUSE(s, e, "has sink \"%s\" that must bring either write or send",
+                          c->cap.name);
         return 0;
     case ATH_CAP_WORKER:
         return worker_take(s, c, a, e);
@@ -303,13 +315,15 @@ static int offers_kept(const ath_self *s, ath_err *e)
             const ath_cap *c = &s->cap[i].cap;
             char has[128] = "";
             if (command && c->kind == ATH_CAP_COMMAND)
-                snprintf(has, sizeof(has), "command.%.*s", (int)str_find(str_of(c->name), ' '), c->name);
+                snprintf(has, sizeof(has), "command.%.*s", (int)str_find(str_of(c->name), ' '),
+                         c->name);
             else if (c->kind == ATH_CAP_DRIVER)
                 snprintf(has, sizeof(has), "%s@%u", c->name, s->cap[i].driver.version);
             found = str_is(word, has);
         }
         if (!found)
-            return REFUSE(s, e, "offers \"%.*s\" in its note, but has no such thing", STR_ARG(word));
+            return REFUSE(s, e, "offers \"%.*s\" in its note, but has no such thing",
+                          STR_ARG(word));
     }
     return 0;
 }
@@ -318,21 +332,25 @@ static int tables_take(ath_self *s, ath_arena *a, ath_err *e)
 {
     ath_plugin *d = &s->d;
 
-    if (d->metric_count && (d->metric_count > FIELDS_MOST || d->metric_size < UP_TO(ath_metric, kind) || !d->metric))
+    if (d->metric_count &&
+        (d->metric_count > FIELDS_MOST || d->metric_size < UP_TO(ath_metric, kind) || !d->metric))
         return REFUSE(s, e, "has a damaged table of metrics: %u of %u bytes each", d->metric_count,
                       d->metric_size);
-    if (d->error_count && (d->error_count > FIELDS_MOST || d->error_size < UP_TO(ath_error, status) || !d->error))
+    if (d->error_count &&
+        (d->error_count > FIELDS_MOST || d->error_size < UP_TO(ath_error, status) || !d->error))
         return REFUSE(s, e, "has a damaged table of errors: %u of %u bytes each", d->error_count,
                       d->error_size);
     d->metric = ABI_ARRAY(a, ath_metric, d->metric, d->metric_size, d->metric_count);
     d->error = ABI_ARRAY(a, ath_error, d->error, d->error_size, d->error_count);
     for (uint32_t i = 0; i < d->metric_count; i++)
-        if (!d->metric[i].name || d->metric[i].kind < ATH_M_COUNTER || d->metric[i].kind > ATH_M_HISTOGRAM)
+        if (!d->metric[i].name || d->metric[i].kind < ATH_M_COUNTER ||
+            d->metric[i].kind > ATH_M_HISTOGRAM)
             return REFUSE(s, e, "has metric %u without a name or of unknown kind", i + 1);
     for (uint32_t i = 0; i < d->error_count; i++)
-        if (!d->error[i].code || !d->error[i].message || d->error[i].rc >= 0 || d->error[i].rc < ATH_E_BUG ||
-            d->error[i].status < 400 || d->error[i].status > 599)
-            return REFUSE(s, e, "has error %u without code, message, class or a status of 400 to 599", i + 1);
+        if (!d->error[i].code || !d->error[i].message || d->error[i].rc >= 0 ||
+            d->error[i].rc < ATH_E_BUG || d->error[i].status < 400 || d->error[i].status > 599)
+            return REFUSE(
+                s, e, "has error %u without code, message, class or a status of 400 to 599", i + 1);
     return 0;
 }
 
@@ -347,7 +365,8 @@ static void sink_fields(ath_self *s, ath_arena *a)
     static const ath_field ours[] = {
         ATH_INT(struct queue_config, events, "queue_events", "128000", "16..10000000",
                 "Events that may wait for this sink; more are dropped and counted."),
-        ATH_INT(struct queue_config, batch, "batch", "1024", "1..65536", "Most events of one write."),
+        ATH_INT(struct queue_config, batch, "batch", "1024", "1..65536",
+                "Most events of one write."),
         ATH_MSEC(struct queue_config, flush_ms, "flush_ms", "50ms", "1ms..1m",
                  "How long an event may wait for others to be written with."),
     };

@@ -1,8 +1,8 @@
 /* core/plugin/host.h - the table that plugins call through, assembled from the core's functions.
  *
  * What is not built into this server is NULL in it (the public headers say how a plugin asks).
- * Wrappers stand only where a call needs the plugin's own things (config, metrics), or where a struct
- * may come from an older header.
+ * Wrappers stand only where a call needs the plugin's own things (config, metrics), or where a
+ * struct may come from an older header.
  */
 #ifndef CORE_PLUGIN_HOST_H
 #define CORE_PLUGIN_HOST_H

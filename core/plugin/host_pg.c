@@ -15,7 +15,8 @@ static int asked(ath_task *t, ath_err *e)
     r = req_of(t);
     if (r->asked || !r->match.route || !(r->match.route->def.flags & ATH_RT_ASKS))
         return 0;
-    return err_fail(e, ATH_E_BUG, "plugin \"%s\" queries a database before it asked for rights in %s",
+    return err_fail(e, ATH_E_BUG,
+                    "plugin \"%s\" queries a database before it asked for rights in %s",
                     r->match.route->plugin, r->match.route->label);
 }
 

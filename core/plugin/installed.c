@@ -17,7 +17,7 @@ static const struct {
     const char *name, *prefix;
 } kinds[] = {
     { PLUGIN_ROUTES, "routes", "routes-" },
-    { PLUGIN_SINK,   "sink",   "sink-"   },
+    { PLUGIN_SINK, "sink", "sink-" },
     { PLUGIN_WORKER, "worker", "worker-" },
     { PLUGIN_DRIVER, "driver", "driver-" },
 };
@@ -96,7 +96,8 @@ int installed_read(struct installed *in, const char *dir, ath_err *e)
     int n = scandir(dir, &entry, is_object, alphasort);
 
     if (n < 0)
-        return err_fail(e, ATH_E_CONFIG, "could not read plugin folder \"%s\": %s", dir, strerror(errno));
+        return err_fail(e, ATH_E_CONFIG, "could not read plugin folder \"%s\": %s", dir,
+                        strerror(errno));
     *in = (struct installed){ 0 };
     arena_init(&in->arena);
     in->dir = arena_str(&in->arena, str_of(dir)).p;

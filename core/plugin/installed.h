@@ -8,24 +8,24 @@
 #include "base/arena.h"
 #include "plugin/note.h"
 
-enum plugin_kind {               /* bits, so that a role can say which it wants */
-    PLUGIN_ROUTES = 1,
-    PLUGIN_SINK   = 2,
-    PLUGIN_WORKER = 4,
-    PLUGIN_DRIVER = 8,
+enum plugin_kind { /* bits, so that a role can say which it wants */
+                   PLUGIN_ROUTES = 1,
+                   PLUGIN_SINK = 2,
+                   PLUGIN_WORKER = 4,
+                   PLUGIN_DRIVER = 8,
 };
 
 struct installed_plugin {
     const char *name, *path;
-    enum plugin_kind kind;       /* 0: the name begins with none */
+    enum plugin_kind kind; /* 0: the name begins with none */
     struct note note;
-    int rc;                      /* of looking at the file; < 0: `why` has the words */
+    int rc; /* of looking at the file; < 0: `why` has the words */
     ath_err *why;
 };
 
 struct installed {
     const char *dir;
-    struct installed_plugin *plugin;     /* by name */
+    struct installed_plugin *plugin; /* by name */
     uint32_t count;
     ath_arena arena;
 };

@@ -16,7 +16,8 @@
 #include "plugin/order.h"
 
 #ifdef ATHENA_ASAN
-#define OPEN_FLAGS (RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) /* leak reports name the plugin's functions */
+#define OPEN_FLAGS                                                                                 \
+    (RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) /* leak reports name the plugin's functions */
 #else
 #define OPEN_FLAGS (RTLD_NOW | RTLD_LOCAL)
 #endif
@@ -24,7 +25,7 @@
 struct candidate {
     const struct installed_plugin *file;
     bool optional;
-    ath_self *self;              /* once opened */
+    ath_self *self; /* once opened */
     void *config;
 };
 
@@ -32,7 +33,7 @@ struct loading {
     struct registry *r;
     const struct load_options *o;
     struct candidate *candidate;
-    struct order_item *item;     /* of the same index */
+    struct order_item *item; /* of the same index */
     uint32_t count, room;
     struct plugin_view *view;
 };
@@ -57,7 +58,8 @@ static void refuse_missing(struct loading *l, const char *name, bool optional)
     ath_err e;
 
     list_installed(in, &b);
-    err_fail(&e, ATH_E_CONFIG, "plugin \"%s\" is not installed; in \"%s\" there is: %s", name, in->dir, b.p);
+    err_fail(&e, ATH_E_CONFIG, "plugin \"%s\" is not installed; in \"%s\" there is: %s", name,
+             in->dir, b.p);
     for (uint32_t i = 0; i < in->count; i++) {
         unsigned d = str_distance(str_of(name), str_of(in->plugin[i].name), best);
         if (d < best) {
@@ -128,7 +130,8 @@ static bool named(const char *const *name, uint32_t n, const char *what)
 }
 
 /* The plugin that may be brought in because somebody needs `word`. */
-static const struct installed_plugin *bringable(const struct loading *l, ath_str word, bool *ret_optional)
+static const struct installed_plugin *bringable(const struct loading *l, ath_str word,
+                                                bool *ret_optional)
 {
     const struct load_options *o = l->o;
     const struct installed *in = &l->r->installed;
@@ -160,7 +163,8 @@ static void choose_needed(struct loading *l)
         ath_str rest = str_of(l->item[i].needs), word;
         while (order_word(&rest, &word, NULL)) {
             bool optional;
-            const struct installed_plugin *p = offered(l, word) ? NULL : bringable(l, word, &optional);
+            const struct installed_plugin *p =
+                offered(l, word) ? NULL : bringable(l, word, &optional);
             if (p)
                 choose(l, p, optional);
         }
@@ -179,20 +183,26 @@ static void order_refused(void *arg, uint32_t i, ath_str need, const ath_err *e)
     registry_refuse(l->r, l->item[i].name, l->candidate[i].optional, &copy);
 }
 
-int load_open(struct registry *r, const struct installed_plugin *p, const ath_host *host, ath_self **ret,
-              ath_err *e)
+int load_open(struct registry *r, const struct installed_plugin *p, const ath_host *host,
+              ath_self **ret, ath_err *e)
 {
     ath_self *s = ARENA_NEW(&r->arena, ath_self);
     ath_entry_fn *entry;
     int rc;
 
-    *s = (ath_self){ .magic = SELF_MAGIC, .name = p->name, .kind = p->kind, .stage = STAGE_LOADED,
-                     .registry = r, .path = p->path, .note = &p->note };
+    *s = (ath_self){ .magic = SELF_MAGIC,
+                     .name = p->name,
+                     .kind = p->kind,
+                     .stage = STAGE_LOADED,
+                     .registry = r,
+                     .path = p->path,
+                     .note = &p->note };
     if (!(s->object = dlopen(p->path, OPEN_FLAGS)))
         return err_fail(e, ATH_E_ABI, "could not load plugin file \"%s\": %s", p->path, dlerror());
     *(void **)&entry = dlsym(s->object, "athena_plugin_v1");
-    rc = entry ? descriptor_take(s, entry(host, s), &r->arena, e)
-               : err_fail(e, ATH_E_ABI, "plugin file \"%s\" has no entry athena_plugin_v1", p->path);
+    rc = entry
+             ? descriptor_take(s, entry(host, s), &r->arena, e)
+             : err_fail(e, ATH_E_ABI, "plugin file \"%s\" has no entry athena_plugin_v1", p->path);
     if (rc < 0)
         dlclose(s->object);
     else
@@ -204,7 +214,8 @@ int load_open(struct registry *r, const struct installed_plugin *p, const ath_ho
 static int declare(ath_self *s, ath_err *e)
 {
     ath_plugin *d = &s->d;
-    size_t errors = d->error_count * sizeof(*d->error), metrics = d->metric_count * sizeof(*d->metric);
+    size_t errors = d->error_count * sizeof(*d->error),
+           metrics = d->metric_count * sizeof(*d->metric);
     ath_error *error = arena_raw(&forever, errors);
     ath_metric *metric = arena_raw(&forever, metrics);
     int rc;
@@ -223,7 +234,8 @@ static int declare(ath_self *s, ath_err *e)
     return 0;
 }
 
-static int configure(ath_self *s, plugin_fill *fill, void *arg, void *config, ath_arena *a, ath_err *e)
+static int configure(ath_self *s, plugin_fill *fill, void *arg, void *config, ath_arena *a,
+                     ath_err *e)
 {
     int rc = 0;
 
@@ -283,7 +295,8 @@ static int verdict(const struct registry *r, ath_err *e)
 {
     if (r->fatal == 0)
         return 0;
-    return err_fail(e, ATH_E_CONFIG, "%u %s refused", r->fatal, r->fatal == 1 ? "plugin was" : "plugins were");
+    return err_fail(e, ATH_E_CONFIG, "%u %s refused", r->fatal,
+                    r->fatal == 1 ? "plugin was" : "plugins were");
 }
 
 int registry_load(struct registry *r, const struct load_options *o, ath_err *e)
@@ -309,7 +322,8 @@ int registry_load(struct registry *r, const struct load_options *o, ath_err *e)
     return verdict(r, e);
 }
 
-int registry_load_command(struct registry *r, const struct load_options *o, const char *word, ath_err *e)
+int registry_load_command(struct registry *r, const struct load_options *o, const char *word,
+                          ath_err *e)
 {
     struct load_options one = *o;
     const struct installed_plugin *p;
@@ -332,7 +346,8 @@ int registry_load_command(struct registry *r, const struct load_options *o, cons
     return registry_load(r, &one, e);
 }
 
-static int route_add(struct router *router, const struct capability *c, const ath_route *def, ath_err *e)
+static int route_add(struct router *router, const struct capability *c, const ath_route *def,
+                     ath_err *e)
 {
     ath_arena *a = &c->self->registry->arena;
     struct route route = {
@@ -385,7 +400,9 @@ static bool settle(const ath_self *s, const char *old, char *new)
             changed = true;
         else
             memcpy(new + f->off, old + f->off,
-                   f->type == ATH_T_STR ? sizeof(ath_str) : f->type == ATH_T_BOOL ? 4u : 8u);
+                   f->type == ATH_T_STR    ? sizeof(ath_str)
+                   : f->type == ATH_T_BOOL ? 4u
+                                           : 8u);
     }
     return changed;
 }

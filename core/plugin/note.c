@@ -33,9 +33,9 @@
 #endif
 
 enum {
-    SEGMENTS_MOST = 256,         /* program headers looked at; linkers write about ten */
-    NOTES_MOST = 64 * 1024,      /* bytes of one note segment */
-    NOTE_HEAD = 12,              /* sizes of name and content, type */
+    SEGMENTS_MOST = 256,    /* program headers looked at; linkers write about ten */
+    NOTES_MOST = 64 * 1024, /* bytes of one note segment */
+    NOTE_HEAD = 12,         /* sizes of name and content, type */
 };
 
 struct file {
@@ -55,8 +55,10 @@ static int file_holds(const struct file *f, uint64_t n, uint64_t off, ath_err *e
 {
     if (off <= f->size && n <= f->size - off)
         return 0;
-    return err_fail(e, ATH_E_ABI, "plugin file \"%s\" is cut short: it refers to %llu bytes at %llu, but has %llu",
-                    f->path, (unsigned long long)n, (unsigned long long)off, (unsigned long long)f->size);
+    return err_fail(
+        e, ATH_E_ABI,
+        "plugin file \"%s\" is cut short: it refers to %llu bytes at %llu, but has %llu", f->path,
+        (unsigned long long)n, (unsigned long long)off, (unsigned long long)f->size);
 }
 
 static int file_take(const struct file *f, void *buf, uint64_t n, uint64_t off, ath_err *e)
@@ -68,7 +70,8 @@ static int file_take(const struct file *f, void *buf, uint64_t n, uint64_t off, 
         return rc;
     got = pread(f->fd, buf, (size_t)n, (off_t)off);
     if (got < 0)
-        return err_fail(e, ATH_E_ABI, "could not read plugin file \"%s\": %s", f->path, strerror(errno));
+        return err_fail(e, ATH_E_ABI, "could not read plugin file \"%s\": %s", f->path,
+                        strerror(errno));
     if ((uint64_t)got != n)
         return err_fail(e, ATH_E_ABI, "plugin file \"%s\" changed while it was read", f->path);
     return 0;
@@ -81,13 +84,15 @@ static int file_open(struct file *f, ath_err *e)
     /* Not to hang on a FIFO that lies where a plugin should be. */
     f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (f->fd < 0 || fstat(f->fd, &st) < 0)
-        return err_fail(e, ATH_E_ABI, "could not open plugin file \"%s\": %s", f->path, strerror(errno));
+        return err_fail(e, ATH_E_ABI, "could not open plugin file \"%s\": %s", f->path,
+                        strerror(errno));
     if (!S_ISREG(st.st_mode))
         return err_fail(e, ATH_E_ABI, "plugin file \"%s\" is not a regular file", f->path);
     if (st.st_mode & S_IWOTH) {
         err_fail(e, ATH_E_ABI, "plugin file \"%s\" may be written by anybody (mode %04o)", f->path,
                  (unsigned)st.st_mode & 07777u);
-        err_hint(e, "Its code would run as the server: see where it comes from, then run chmod o-w.");
+        err_hint(e,
+                 "Its code would run as the server: see where it comes from, then run chmod o-w.");
         return ATH_E_ABI;
     }
     f->size = (uint64_t)st.st_size;
@@ -108,14 +113,15 @@ static int elf_head(const struct file *f, Elf64_Ehdr *eh, ath_err *e)
         return rc;
     if (eh->e_ident[EI_CLASS] != ELFCLASS64 || eh->e_ident[EI_DATA] != OUR_ORDER ||
         eh->e_machine != OUR_MACHINE)
-        return err_fail(e, ATH_E_ABI,
-                        "plugin file \"%s\" is for another machine (class %u, byte order %u, machine %u; "
-                        "this server has %u, %u, %u)",
-                        f->path, eh->e_ident[EI_CLASS], eh->e_ident[EI_DATA], eh->e_machine, ELFCLASS64,
-                        OUR_ORDER, OUR_MACHINE);
+        return err_fail(
+            e, ATH_E_ABI,
+            "plugin file \"%s\" is for another machine (class %u, byte order %u, machine %u; "
+            "this server has %u, %u, %u)",
+            f->path, eh->e_ident[EI_CLASS], eh->e_ident[EI_DATA], eh->e_machine, ELFCLASS64,
+            OUR_ORDER, OUR_MACHINE);
     if (eh->e_type != ET_DYN)
-        return err_fail(e, ATH_E_ABI, "plugin file \"%s\" is not a shared object (ELF type %u)", f->path,
-                        eh->e_type);
+        return err_fail(e, ATH_E_ABI, "plugin file \"%s\" is not a shared object (ELF type %u)",
+                        f->path, eh->e_type);
     if (eh->e_phentsize != sizeof(Elf64_Phdr) || eh->e_phnum > SEGMENTS_MOST)
         return err_fail(e, ATH_E_ABI, "plugin file \"%s\" has damaged program headers", f->path);
     return 0;
@@ -188,8 +194,9 @@ static int segment_search(const struct file *f, const Elf64_Phdr *ph, struct not
     int rc;
 
     if (ph->p_filesz > sizeof(buf))
-        return err_fail(e, ATH_E_ABI, "plugin file \"%s\" has notes of %llu bytes, over the limit of %d",
-                        f->path, (unsigned long long)ph->p_filesz, NOTES_MOST);
+        return err_fail(e, ATH_E_ABI,
+                        "plugin file \"%s\" has notes of %llu bytes, over the limit of %d", f->path,
+                        (unsigned long long)ph->p_filesz, NOTES_MOST);
     if ((rc = file_take(f, buf, ph->p_filesz, ph->p_offset, e)) < 0)
         return rc;
     rc = notes_search(buf, ph->p_filesz, ph->p_align == 8 ? 8 : 4, ret);
@@ -198,8 +205,8 @@ static int segment_search(const struct file *f, const Elf64_Phdr *ph, struct not
     return rc;
 }
 
-/* A program header and, if it is one of notes, what is in it. 1: found. What is to be mapped must lie
- * in the file: mapping a file that was cut short ends in SIGBUS. */
+/* A program header and, if it is one of notes, what is in it. 1: found. What is to be mapped must
+ * lie in the file: mapping a file that was cut short ends in SIGBUS. */
 static int header_search(const struct file *f, uint64_t at, struct note *ret, ath_err *e)
 {
     Elf64_Phdr ph;
@@ -238,19 +245,24 @@ int note_read(const char *path, struct note *ret, ath_err *e)
 int note_fits(const char *path, const struct note *n, ath_err *e)
 {
     if (n->layout != ATH_LAYOUT)
-        return err_fail(e, ATH_E_ABI, "plugin file \"%s\" has memory layout %06x, this server has %06x",
-                        path, (unsigned)n->layout, (unsigned)ATH_LAYOUT);
+        return err_fail(e, ATH_E_ABI,
+                        "plugin file \"%s\" has memory layout %06x, this server has %06x", path,
+                        (unsigned)n->layout, (unsigned)ATH_LAYOUT);
     if (n->major != ATH_ABI_MAJOR) {
-        err_fail(e, ATH_E_ABI, "plugin file \"%s\" is built for ABI %u.%u, this server offers %u.%u", path,
+        err_fail(e, ATH_E_ABI,
+                 "plugin file \"%s\" is built for ABI %u.%u, this server offers %u.%u", path,
                  n->major, n->minor, ATH_ABI_MAJOR, ATH_ABI_MINOR);
         err_hint(e, "Install the plugin's package for this version of athena.");
         return ATH_E_ABI;
     }
     if (n->minor > ATH_ABI_MINOR) {
-        err_fail(e, ATH_E_ABI, "plugin file \"%s\" needs at least ABI %u.%u, this server offers %u.%u",
-                 path, n->major, n->minor, ATH_ABI_MAJOR, ATH_ABI_MINOR);
-        err_hint(e, "Update athena, or build the plugin with -DATH_ABI_MINOR=%uu if it can do without "
-                    "what is newer.", ATH_ABI_MINOR);
+        err_fail(e, ATH_E_ABI,
+                 "plugin file \"%s\" needs at least ABI %u.%u, this server offers %u.%u", path,
+                 n->major, n->minor, ATH_ABI_MAJOR, ATH_ABI_MINOR);
+        err_hint(e,
+                 "Update athena, or build the plugin with -DATH_ABI_MINOR=%uu if it can do without "
+                 "what is newer.",
+                 ATH_ABI_MINOR);
         return ATH_E_ABI;
     }
     return 0;

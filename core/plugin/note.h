@@ -9,12 +9,12 @@
 
 #include "base/err.h"
 
-enum { NOTE_TEXT = 4096 };       /* most bytes of the four texts together */
+enum { NOTE_TEXT = 4096 }; /* most bytes of the four texts together */
 
 struct note {
     uint32_t layout;
     uint16_t major, minor;
-    char text[NOTE_TEXT];        /* the four texts, each with its NUL */
+    char text[NOTE_TEXT]; /* the four texts, each with its NUL */
     uint16_t version_at, needs_at, offers_at;
 };
 
@@ -38,8 +38,8 @@ static inline const char *note_offers(const struct note *n)
     return n->text + n->offers_at;
 }
 
-/* Refuses (ATH_E_ABI, words that begin with the file's name) what is no regular file, what others may
- * write, what is no ELF object of this machine, and what has no or a damaged note. */
+/* Refuses (ATH_E_ABI, words that begin with the file's name) what is no regular file, what others
+ * may write, what is no ELF object of this machine, and what has no or a damaged note. */
 int note_read(const char *path, struct note *ret, ath_err *e);
 
 /* Whether layout and version of the note fit this server. `path` is for the words. */

@@ -101,7 +101,8 @@ static bool refuse_unmet(struct sorter *s, uint32_t i)
             err_fail(&e, ATH_E_CONFIG, "plugin \"%s\" needs \"%.*s\", which nothing enabled offers",
                      s->item[i].name, STR_ARG(word));
         else
-            err_fail(&e, ATH_E_CONFIG, "plugin \"%s\" needs \"%.*s\" of plugin \"%s\", which was refused",
+            err_fail(&e, ATH_E_CONFIG,
+                     "plugin \"%s\" needs \"%.*s\" of plugin \"%s\", which was refused",
                      s->item[i].name, STR_ARG(word), s->item[who].name);
         refuse(s, i, word, &e);
         return true;
@@ -138,7 +139,8 @@ static void refuse_circle(struct sorter *s, uint32_t from)
     } while (at != circle[0]);
     buf_z(&path, s->item[at].name);
     for (uint32_t k = 0; k < n; k++) {
-        err_fail(&e, ATH_E_CONFIG, "plugin \"%s\" needs itself: %s", s->item[circle[k]].name, path.p);
+        err_fail(&e, ATH_E_CONFIG, "plugin \"%s\" needs itself: %s", s->item[circle[k]].name,
+                 path.p);
         refuse(s, circle[k], (ath_str){ 0 }, &e);
     }
     buf_free(&path);

@@ -18,15 +18,15 @@ bool order_has(const char *list, ath_str word);
 
 struct order_item {
     const char *name, *needs, *offers;
-    bool refused;                /* by order_sort(), or set before: not there for others either */
+    bool refused; /* by order_sort(), or set before: not there for others either */
 };
 
 /* Tells about one refusal; the words are in `e`. `need`: the one that is not met, if it is that. */
 typedef void order_refuse(void *arg, uint32_t item, ath_str need, const ath_err *e);
 
 /* Writes indexes into ret_order, providers first and otherwise as they stand, and returns how many.
- * `core` lists what needs no provider. Refused, one by one: an offer that an earlier item has; a need
- * that nobody offers, or only somebody refused; those who need each other in a circle. */
+ * `core` lists what needs no provider. Refused, one by one: an offer that an earlier item has; a
+ * need that nobody offers, or only somebody refused; those who need each other in a circle. */
 uint32_t order_sort(struct order_item *item, uint32_t n, const char *core, uint32_t *ret_order,
                     order_refuse *refuse, void *arg);
 

@@ -6,10 +6,16 @@
 #include "lib/buf.h"
 #include "plugin/order.h"
 
+static const char *name_of(const ath_self *s)
+{
+    return s->name;
+}
+
 struct registry *registry_new(void)
 {
     struct registry *r = MEM_NEW(struct registry);
 
+    task_self_name(name_of);
     arena_init(&r->arena);
     r->refused_last = &r->refused;
     return r;
@@ -76,8 +82,8 @@ static uint32_t command_matches(const char *name, const char *const *word, uint3
     return n;
 }
 
-struct capability *registry_command(const struct registry *r, const char *const *word, uint32_t words,
-                                    uint32_t *ret_words)
+struct capability *registry_command(const struct registry *r, const char *const *word,
+                                    uint32_t words, uint32_t *ret_words)
 {
     struct capability *best = NULL, *c;
     uint32_t best_n = 0;

@@ -25,41 +25,42 @@ enum plugin_stage { STAGE_LOADED = 1, STAGE_INIT, STAGE_STARTED, STAGE_DRAINED, 
 struct capability {
     union {
         ath_cap cap;
-        ath_routes routes;       /* .route: an array of ours */
+        ath_routes routes; /* .route: an array of ours */
         ath_sink sink;
-        ath_worker worker;       /* .queue: one of ours */
+        ath_worker worker; /* .queue: one of ours */
         ath_queue queue;
         ath_driver driver;
-        ath_command command;     /* .field: an array of ours */
+        ath_command command; /* .field: an array of ours */
         ath_check check;
-        ath_schema schema;       /* .step: an array of ours */
+        ath_schema schema; /* .step: an array of ours */
     };
     ath_self *self;
-    const ath_field *gate;       /* BOOL field that opens it; NULL: it has none */
-    int32_t open;                /* the gate's value; 0 too when its plugin is down */
+    const ath_field *gate; /* BOOL field that opens it; NULL: it has none */
+    int32_t open;          /* the gate's value; 0 too when its plugin is down */
 };
 
 struct ath_self {
     uint32_t magic;
-    uint32_t number;             /* place in registry.self, in ath_loop.local, in a view */
-    const char *name;            /* "sink-file" */
+    uint32_t number;  /* place in registry.self, in ath_loop.local, in a view */
+    const char *name; /* "sink-file" */
     enum plugin_kind kind;
     enum plugin_stage stage;
-    bool optional;               /* may fail to load or to start */
+    bool optional; /* may fail to load or to start */
     struct registry *registry;
     const char *path;
     const struct note *note;
-    void *object;                /* of dlopen */
-    ath_plugin d;                /* the descriptor; .field .metric .error are arrays of ours */
+    void *object; /* of dlopen */
+    ath_plugin d; /* the descriptor; .field .metric .error are arrays of ours */
     struct capability *cap;
     uint32_t cap_count;
-    uint32_t *metric;            /* ids of log/metric.h, by the plugin's own index */
-    const ath_field *all_field;  /* .field and what the host adds for its kind; one struct holds both.
-                                  * Of a sink: log_queue_options_of() finds its queue's settings here */
+    uint32_t *metric; /* ids of log/metric.h, by the plugin's own index */
+    /* .field and what the host adds for its kind; one struct holds both. Of a sink:
+     * log_queue_options_of() finds its queue's settings here. */
+    const ath_field *all_field;
     uint32_t all_count;
-    size_t config_room;          /* bytes of that struct */
+    size_t config_room; /* bytes of that struct */
     void *state;
-    uint32_t loops_up;           /* loops whose loop_init has succeeded */
+    uint32_t loops_up; /* loops whose loop_init has succeeded */
 };
 
 /* The configurations of all plugins at one moment; tasks keep the one that they began with. */
@@ -67,14 +68,14 @@ struct plugin_view {
     ath_arena arena;
     struct plugin_view *older;
     uint32_t count;
-    void *config[];              /* by plugin number */
+    void *config[]; /* by plugin number */
 };
 
 /* Why a plugin is not there. */
 struct refusal {
     const char *name;
     ath_err err;
-    bool optional;               /* said, but no reason not to start */
+    bool optional; /* said, but no reason not to start */
     struct refusal *next;
 };
 
@@ -82,21 +83,21 @@ struct core_service {
     const char *name;
     uint32_t version;
     const void *vtable;
-    char word[64];               /* "athena.catalog@1" */
+    char word[64]; /* "athena.catalog@1" */
 };
 
 struct registry {
     ath_arena arena;
     struct installed installed;
-    ath_self **self;             /* providers first */
+    ath_self **self; /* providers first */
     uint32_t count;
     struct refusal *refused, **refused_last;
-    uint32_t fatal;              /* refusals that are not optional */
+    uint32_t fatal; /* refusals that are not optional */
     struct core_service service[SERVICES_MOST];
     uint32_t service_count;
     char core_offers[SERVICES_MOST * 64];
     _Atomic(struct plugin_view *) view;
-    ath_loop *const *loop;       /* of stage_up() */
+    ath_loop *const *loop; /* of stage_up() */
     uint32_t loop_count;
 };
 
@@ -111,13 +112,13 @@ void registry_offer(struct registry *r, const char *name, uint32_t version, cons
 
 ath_self *registry_find(const struct registry *r, ath_str name);
 
-/* The i-th capability of a kind over all plugins that are not down, providers first; NULL: no more. */
+/* The i-th capability of a kind over all plugins that are up, providers first; NULL: no more. */
 struct capability *registry_cap(const struct registry *r, uint32_t kind, uint32_t i);
 
 /* The command whose words `given` begins with ("backup create" of "backup create --to x"); the
  * longest wins. *ret_words: how many words it takes. */
-struct capability *registry_command(const struct registry *r, const char *const *word, uint32_t words,
-                                    uint32_t *ret_words);
+struct capability *registry_command(const struct registry *r, const char *const *word,
+                                    uint32_t words, uint32_t *ret_words);
 
 /* A service for `s`, which must have listed it; NULL: nobody offers it, or its plugin is down. */
 const void *registry_service(const ath_self *s, const char *name, uint32_t version);
@@ -127,8 +128,8 @@ const void *registry_config(const ath_self *s);
 const void *registry_task_config(ath_task *t, const ath_self *s);
 const struct plugin_view *registry_task_view(ath_task *t, const struct registry *r);
 
-/* A view with zeroed configs of the right sizes, to be filled; then either made the present one, which
- * also moves the gates, or dropped. Tasks that run keep theirs. */
+/* A view with zeroed configs of the right sizes, to be filled; then either made the present one,
+ * which also moves the gates, or dropped. Tasks that run keep theirs. */
 struct plugin_view *registry_view_new(const struct registry *r);
 struct plugin_view *registry_view_alloc(uint32_t room); /* the same, without configs */
 void registry_view_set(struct registry *r, struct plugin_view *v);

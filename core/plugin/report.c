@@ -19,8 +19,9 @@ static void row_of(struct registry *r, const struct installed_plugin *p, const a
     ath_self *s = registry_find(r, str_of(p->name));
     ath_err e;
 
-    *ret = (struct plugin_row){ p->name, "", plugin_kind_name(p->kind), p->path, "", "", "", "not enabled", "",
-                                0, 0 };
+    *ret = (struct plugin_row){
+        p->name, "", plugin_kind_name(p->kind), p->path, "", "", "", "not enabled", "", 0, 0
+    };
     if (f || p->rc < 0) {
         ret->state = "refused";
         ret->why = f ? f->err.message : p->why->message;
@@ -56,8 +57,12 @@ uint32_t report_rows(struct registry *r, const ath_host *host, const struct plug
         row_of(r, &in->plugin[n], host, &row[n]);
     for (const struct refusal *f = r->refused; f; f = f->next)
         if (!installed_find(in, str_of(f->name)))
-            row[n++] = (struct plugin_row){ f->name, "", plugin_kind_name(plugin_kind_of(str_of(f->name))), "",
-                                            "", "", "", "refused", f->err.message, 0, 0 };
+            row[n++] = (struct plugin_row){
+                f->name, "",        plugin_kind_name(plugin_kind_of(str_of(f->name))),
+                "",      "",        "",
+                "",      "refused", f->err.message,
+                0,       0
+            };
     *ret = row;
     return n;
 }

@@ -5,11 +5,11 @@
 #include "lib/buf.h"
 #include "plugin/registry.h"
 
-struct plugin_row {              /* texts live as long as the registry; never NULL */
+struct plugin_row { /* texts live as long as the registry; never NULL */
     const char *name, *version, *kind, *file;
     const char *needs, *offers, *summary;
-    const char *state;           /* "loaded", "started" ..., "refused", "not enabled" */
-    const char *why;             /* of a refusal */
+    const char *state;             /* "loaded", "started" ..., "refused", "not enabled" */
+    const char *why;               /* of a refusal */
     uint16_t abi_major, abi_minor; /* 0.0: it has no note */
 };
 

@@ -13,7 +13,7 @@
 const char *stage_name(enum plugin_stage s)
 {
     static const char *const name[] = {
-        [STAGE_LOADED] = "loaded",   [STAGE_INIT] = "initialised", [STAGE_STARTED] = "started",
+        [STAGE_LOADED] = "loaded",    [STAGE_INIT] = "initialised", [STAGE_STARTED] = "started",
         [STAGE_DRAINED] = "draining", [STAGE_DOWN] = "down",
     };
 
@@ -159,7 +159,8 @@ static int failed(ath_self *s, const char *what, int rc, ath_err *e)
     return 0;
 }
 
-static int each(struct registry *r, const char *what, int (*run)(ath_self *s, ath_err *e), ath_err *e)
+static int each(struct registry *r, const char *what, int (*run)(ath_self *s, ath_err *e),
+                ath_err *e)
 {
     for (uint32_t i = 0; i < r->count; i++) {
         int rc;

@@ -1,4 +1,5 @@
-/* athena/abi.h - what everything else stands on: versions, layout, texts, handles, capability heads. */
+/* athena/abi.h - what everything else stands on: versions, layout, texts, handles, capability
+ * heads. */
 #ifndef ATHENA_ABI_H
 #define ATHENA_ABI_H
 
@@ -47,9 +48,9 @@ typedef struct ath_err     ath_err;     /* where a failure is described */
 typedef struct ath_arena   ath_arena;   /* memory freed all at once with its owner */
 struct uv_loop_s;                       /* only for plugins that link libuv themselves */
 
-/* Text by pointer and length; frozen. It never owns. What the host gives ends in a NUL that `n` does
- * not count; what a plugin gives need not. p NULL means "none" (of a value: SQL null), n 0 with a
- * pointer means empty; where the difference does not matter either will do. */
+/* Text by pointer and length; frozen. It never owns. What the host gives ends in a NUL that `n`
+ * does not count; what a plugin gives need not. p NULL means "none" (of a value: SQL null), n 0
+ * with a pointer means empty; where the difference does not matter either will do. */
 typedef struct { const char *p; size_t n; } ath_str;
 
 typedef struct { ath_str name, value; } ath_pair;            /* frozen; header, argument, setting */

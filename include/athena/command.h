@@ -12,8 +12,8 @@
 typedef struct {
     ath_cap          cap;
     const char      *summary;    /* one line of help */
-    const char      *columns;    /* names between commas: the table made from the JSON array or object
-                                  * that the command is done with; NULL: the JSON as it is */
+    const char      *columns;    /* names between commas: the table made from the JSON that the
+                                  * command is done with; NULL: the JSON as it is */
     const ath_field *field;      /* its options, as in config.h: --key value, or by position */
     uint32_t         field_size, field_count;
     size_t           options_size;       /* of the struct that the fields fill */

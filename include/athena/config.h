@@ -1,11 +1,12 @@
 /* athena/config.h - configuration: one table is the parser, the check, the help text and the docs.
  *
  * A plugin declares a struct, a table of fields that says how each member is written, and the
- * struct's size. The host allocates the struct, fills every field (flag, environment, the plugin's
- * section, alias, default), checks it and hands it to `init`. What does not fit stops the start,
- * with file, line and column. The struct is owned by the host and is read-only for the plugin; texts
- * in it live as long as it does. After a reload there is a new struct and new tasks see that one,
- * while running tasks keep theirs (ath_task_api.config).
+ * struct's size. The host allocates the struct, fills every field, checks it and hands it to
+ * `init`. The first place that has a field wins: command line, variables of the alias, the generic
+ * variable ATHENA_<SECTION>_<KEY>, the plugin's section, places of the alias, default. What does
+ * not fit stops the start, with file, line and column. The struct is owned by the host and is
+ * read-only for the plugin; texts in it live as long as it does. After a reload there is a new
+ * struct and new tasks see that one, while running tasks keep theirs (ath_task_api.config).
  *
  *     struct config { int64_t max_rows; uint64_t timeout_ms; };
  *     static const ath_field fields[] = {
@@ -49,9 +50,9 @@ typedef struct {
                                   * allowed, "text|json"; NULL: any */
     size_t      off;             /* where it lands in the struct: offsetof */
     const char *help;            /* one sentence */
-    const char *alias;           /* read from there too, in this order; NULL: nowhere. Words between
-                                  * blanks: "gateway.max_rows" is a place of the published file and
-                                  * the variable ATHENA_GATEWAY_MAX_ROWS; "$NAME" a variable */
+    const char *alias;           /* read from there too; NULL: nowhere. Words between blanks:
+                                  * "gateway.max_rows" is a place of the file and the variable
+                                  * ATHENA_GATEWAY_MAX_ROWS, "$NAME" a variable */
 } ath_field;
 
 /* A field whose C type does not suit its config type does not compile. Arguments: the struct, its

@@ -5,9 +5,9 @@
  * have no full stop: could not open file "x": no such file. Advice is a hint, in whole sentences.
  * Plugins return failures, they do not log them: the host logs once, where the request is known.
  *
- * What a caller over HTTP sees is decided by a code of text ("client_frozen"): the server's own table
- * or the plugin's (ath_plugin.error) gives it a number, a status and a title. ath_raise() takes such
- * a code; after ath_fail() the class's own entry stands.
+ * What a caller over HTTP sees is decided by a code of text ("client_frozen"): the server's own
+ * table or the plugin's (ath_plugin.error) gives it a number, a status and a title. ath_raise()
+ * takes such a code; after ath_fail() the class's own entry stands.
  */
 #ifndef ATHENA_ERR_H
 #define ATHENA_ERR_H
@@ -63,9 +63,9 @@ typedef struct {
      * does not fit. Three keys mean something: "title" replaces the entry's title, "retry_after" is
      * also sent as Retry-After (whole seconds), "body" replaces the whole error body. */
     void    (*detail)(ath_err *e, const char *key, ath_str json);
-    /* "message", "hint", "code", "title", "sqlstate", or a detail by its key ("constraint", "table",
-     * "column" of a database's error). Empty: there is none. Borrowed from `e`; a JSON string comes
-     * without its quotes, escapes kept. */
+    /* "message", "hint", "code", "title", "sqlstate", or a detail by its key ("constraint",
+     * "table", "column" of a database's error). Empty: there is none. Borrowed from `e`; a JSON
+     * string comes without its quotes, escapes kept. */
     ath_str (*get)(const ath_err *e, const char *key);
 } ath_err_api;
 

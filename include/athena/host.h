@@ -1,8 +1,8 @@
 /* athena/host.h - the host's table, the plugin's descriptor, its note, and the entry.
  *
  * How a plugin is loaded: the host reads the note (without running any of the file's code), checks
- * file, layout, versions, name and needs, then loads the object, calls the entry once and copies the
- * descriptor. Then, for all plugins in the order of their needs, providers first:
+ * file, layout, versions, name and needs, then loads the object, calls the entry once and copies
+ * the descriptor. Then, for all plugins in the order of their needs, providers first:
  *
  *     check      cross-field rules of the config            also run by `athena check-config`
  *     init       makes the shared state                     main thread
@@ -14,8 +14,8 @@
  *     fini       gives `state` back                         main thread, needers first
  *
  * A stage that fails ends the start: what was done is undone in reverse. `fini` runs when `init`
- * succeeded, `loop_fini` on each loop whose loop_init succeeded. The host counts what is in flight; a
- * plugin only closes what it opened itself. Code is never unloaded while the process runs.
+ * succeeded, `loop_fini` on each loop whose loop_init succeeded. The host counts what is in flight;
+ * a plugin only closes what it opened itself. Code is never unloaded while the process runs.
  */
 #ifndef ATHENA_HOST_H
 #define ATHENA_HOST_H
@@ -32,17 +32,17 @@
 
 /* clang-format off */
 
-/* What a plugin offers to others. cap.name is the service ("storage.s3"), and its vtable is described
- * by a header in athena/service/. The note's offers say "storage.s3@1" too. */
+/* What a plugin offers to others. cap.name is the service ("storage.s3"), and its vtable is
+ * described by a header in athena/service/. The note's offers say "storage.s3@1" too. */
 typedef struct {
     ath_cap     cap;
     uint32_t    version, pad;    /* a table whose meaning changed has another; appending does not */
-    const void *vtable;          /* starts with `size`, like everything else; lives with the plugin */
+    const void *vtable;          /* starts with `size`, like everything else; lives on */
 } ath_driver;
 
 /* One small table per subject; each lives as long as the process. A table that this server does not
- * have is NULL: a plugin that can do without asks ATH_HAS(ath_host_, job); a member that it does not
- * have likewise. */
+ * have is NULL: a plugin that can do without asks ATH_HAS(ath_host_, job); a member that it does
+ * not have likewise. */
 typedef struct {
     uint32_t size;
     uint16_t abi_major, abi_minor;       /* of the host */
@@ -56,11 +56,11 @@ typedef struct {
     const ath_req_api    *req;
     const ath_pg_api     *pg;
     const ath_job_api    *job;
-    /* An outgoing request: d->status, d->header, d->bytes or d->stream. A status of 400 and more is no
-     * failure; ATH_E_UPSTREAM: no answer; ATH_E_DENIED: an address that flags refuse. */
+    /* An outgoing request: d->status, d->header, d->bytes or d->stream. A status of 400 and more is
+     * no failure; ATH_E_UPSTREAM: no answer; ATH_E_DENIED: an address that flags refuse. */
     ATH_OP(fetch, const ath_fetch *f);
-    /* The table of a service that the plugin's note lists in its needs; from `init` on, on any thread.
-     * NULL: nobody offers it (`?need`), or it was not listed. */
+    /* The table of a service that the plugin's note lists in its needs; from `init` on, on any
+     * thread. NULL: nobody offers it (`?need`), or it was not listed. */
     const void *(*service)(ath_self *s, const char *name, uint32_t version);
     /* What the process knows, as JSON in the task's arena: "routes", "plugins", "pools", "metrics"
      * (text), "config" ... Empty: unknown. */

@@ -17,7 +17,7 @@ enum {
     ATH_HTTP_FOLLOW = 4          /* follow redirects, each checked again */
 };
 
-typedef struct {                 /* a request to somebody (ath_host.fetch) or to our routes (call) */
+typedef struct {                 /* a request to somebody (fetch) or to our own routes (call) */
     uint32_t size, flags;        /* ATH_HTTP_* */
     const char *method;          /* "GET" */
     ath_str  url;                /* of call: path and query */
@@ -47,9 +47,10 @@ typedef struct {                 /* borrowed from the request */
  * borrowed and live as long as the request. */
 typedef struct {
     uint32_t size, pad;
-    /* "method", "path" (decoded of nothing, without the query), "query", "target" (both), "route"
-     * ("/rpc/{function}"), "client" (trimmed, as sent; empty: none), "id" (of the request: a UUID),
-     * "trace_id", "peer" (address without port), "host", "version" ("1.1"). Unknown: empty. */
+    /* "method", "target" (as sent), "path" (of it, not decoded), "query" (of it), "route"
+     * ("/rpc/{function}"), "label" ("POST /rpc/{function}"), "client" (trimmed; empty: none), "id"
+     * (a UUID of ours), "given_id" (the caller's x-request-id), "trace_id", "span_id", "parent_id",
+     * "peer" (address without port), "host", "version" ("1.1"). Unknown or absent: empty. */
     ath_str     (*info)(ath_req *r, const char *what);
     ath_str     (*param)(ath_req *r, const char *name);     /* {function}, else ?limit=; decoded */
     ath_str     (*header)(ath_req *r, const char *name);    /* name in lower case; empty: absent */
@@ -58,8 +59,8 @@ typedef struct {
     ath_str     (*body)(ath_req *r);     /* whole, decompressed; empty with ATH_RT_BODY */
     ath_stream *(*from)(ath_req *r);     /* with ATH_RT_BODY: the body as it comes */
     void        (*who)(ath_req *r, ath_who *ret);           /* ret->size set by the caller */
-    /* May the caller do all of these? With ATH_RT_ASKS no query runs before it was called with every
-     * relation that the query touches. ATH_E_DENIED: the words are in `e`, return it. */
+    /* May the caller do all of these? With ATH_RT_ASKS no query runs before it was called with
+     * every relation that the query touches. ATH_E_DENIED: the words are in `e`, return it. */
     int  (*allow)(ath_req *r, const ath_right *right, uint32_t n, ath_err *e);
     /* Adds a fact ("table_name", "row_count") to the request's one event, which trace, metrics and
      * log rows come from; the same key again replaces. Copied. */

@@ -1,14 +1,15 @@
 /* athena/job.h - work that outlives a request: queues, workers, ticks.
  *
- * A family (backup, clone ...) is a table of rows with a state. The plugin describes the table by the
- * names of its columns and the words of its states, and the host makes the SQL: claim with a lease,
- * renewal, finish, retry, cancel, sweep, depth, listing. The routes and the worker of a family both
- * bring the same ath_queue. Putting a job into it is the plugin's own INSERT, then ath_job_api.wake.
+ * A family (backup, clone ...) is a table of rows with a state. The plugin describes the table by
+ * the names of its columns and the words of its states, and the host makes the SQL: claim with a
+ * lease, renewal, finish, retry, cancel, sweep, depth, listing. The routes and the worker of a
+ * family both bring the same ath_queue. Putting a job into it is the plugin's own INSERT, then
+ * ath_job_api.wake.
  *
  * A worker without a queue is a tick; a schedule is a tick that inserts.
  *
- * A job may run twice: a worker that stalls past its lease loses it, and another one starts again. So
- * every step is safe to repeat, and writes of the plugin's own say ATH_PG_FENCED.
+ * A job may run twice: a worker that stalls past its lease loses it, and another one starts again.
+ * So every step is safe to repeat, and writes of the plugin's own say ATH_PG_FENCED.
  */
 #ifndef ATHENA_JOB_H
 #define ATHENA_JOB_H
@@ -25,7 +26,7 @@ typedef struct {
     const char *key;             /* primary key: "id" */
     const char *args;            /* JSON that the job is given: "queue_payload" */
     const char *status;          /* the state column; then its words: */
-    const char *waiting, *again, *claimed, *active;      /* "pending", "retrying", "claimed", "running" */
+    const char *waiting, *again, *claimed, *active; /* "pending", ..., "running" */
     const char *done, *dead, *canceling, *canceled;      /* "completed", "failed", ... */
     const char *created, *due;   /* timestamps: made, not before */
     const char *priority;        /* higher runs first */
@@ -61,9 +62,9 @@ typedef struct {
     const char      *gate;       /* BOOL key of this plugin that switches it off; NULL: always on */
     const ath_queue *queue;      /* NULL: no rows; run is a tick every poll_ms */
     void (*pace)(const void *config, ath_pace *p);   /* NULL: the defaults */
-    /* One job, on a work loop. Ends well by `done` (d->bytes: JSON of the result column); ATH_E_RETRY
-     * puts it back with a delay, any other code ends it as dead. The row is written when all that it
-     * started has ended. */
+    /* One job, on a work loop. Ends well by `done` (d->bytes: JSON of the result column);
+     * ATH_E_RETRY puts it back with a delay, any other code ends it as dead. The row is written
+     * when all that it started has ended. */
     int  (*run)(ath_job *j, ath_err *e);
     uint32_t flags, pad;         /* ATH_WK_* */
 } ath_worker;

@@ -48,7 +48,7 @@ typedef struct {                 /* one event; all of it is borrowed for the cal
     uint32_t fact_count;
     uint64_t time_ns;            /* wall clock, since 1970; 0 given to the host: now */
     ath_str  source;             /* who says it, as operators filter it: "athena::gateway" */
-    ath_str  name;               /* what kind: "request", "operation", "auth"; empty: a plain line */
+    ath_str  name;               /* what kind: "request", "operation", "auth"; empty: a line */
     ath_str  message;
     ath_str  request_id;         /* empty: of no request */
     ath_str  trace_id;           /* 32 hex digits, or empty */

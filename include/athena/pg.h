@@ -1,9 +1,9 @@
 /* athena/pg.h - PostgreSQL.
  *
- * One ath_query is one trip: settings, statements and one Sync leave in one write, so its statements
- * are one transaction (unless flags say otherwise). Statements are prepared once per connection, by
- * their text and parameter types. SQL is fixed text or built from quoted names; values are
- * parameters, always.
+ * One ath_query is one trip: settings, statements and one Sync leave in one write, so its
+ * statements are one transaction (unless flags say otherwise). Statements are prepared once per
+ * connection, by their text and parameter types. SQL is fixed text or built from quoted names;
+ * values are parameters, always.
  *
  * A transaction with decisions in between holds a session: `open`, queries on it, `close`.
  */

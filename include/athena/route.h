@@ -10,7 +10,7 @@
 enum {
     ATH_AUTH_NONE = 1,           /* anybody */
     ATH_AUTH_ADMIN,              /* the admin key */
-    ATH_AUTH_GATEWAY,            /* a key with `right`, where keys are enforced; the admin key too */
+    ATH_AUTH_GATEWAY,            /* a key with `right`, where enforced; the admin key too */
     ATH_AUTH_EITHER,             /* the admin key, or a key with `right` */
     ATH_AUTH_MANAGEMENT,         /* a key with a management right, or the admin key */
     ATH_AUTH_OWN                 /* the handler checks a secret itself */
@@ -42,12 +42,12 @@ typedef struct {
  * unknown, a method and path that exist already, a gate that is no BOOL key. */
 typedef struct {
     ath_cap          cap;
-    const char      *gate;       /* BOOL key of this plugin; false: all of them are 404. NULL: open */
+    const char      *gate;       /* BOOL key of this plugin; false: all are 404. NULL: open */
     const char      *openapi;    /* YAML: bodies and schemas of these routes; NULL: none */
     const ath_route *route;
     uint32_t         route_size, route_count;
-    /* Sees each request before routing and returns 0 to go on; from memory alone: it may not wait. It
-     * may rewrite path and client, or reply. NULL: none. */
+    /* Sees each request before routing and returns 0 to go on; from memory alone: it may not wait.
+     * It may rewrite path and client, or reply. NULL: none. */
     ath_handler     *before;
 } ath_routes;
 

@@ -17,9 +17,9 @@
 typedef struct {
     ath_cap     cap;             /* cap.name: "file" */
     const char *events;          /* names between blanks, "request operation auth"; "*": all */
-    int  (*open)(void *state, ath_err *e);   /* before the first batch, and after reopening (USR1) */
+    int  (*open)(void *state, ath_err *e);   /* before the first batch; when reopening */
     int  (*write)(void *state, const ath_event *const *batch, size_t n, ath_err *e);
-    void (*close)(void *state);              /* after the last batch, and before reopening */
+    void (*close)(void *state);              /* after the last batch; when reopening (USR1) */
     int  (*send)(ath_task *t, const ath_event *const *batch, size_t n, ath_err *e);
 } ath_sink;
 

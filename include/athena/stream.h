@@ -1,12 +1,12 @@
 /* athena/stream.h - bytes in order between two operations, bounded.
  *
  * Operations take streams (a body to send, a child's stdin, what COPY sends) or give them
- * (d->stream, a child's stdout, a request's body). Handing one on is the whole code of a download; a
- * transform reads one and writes another. One writer, one reader, and the slower of both sets the
+ * (d->stream, a child's stdout, a request's body). Handing one on is the whole code of a download;
+ * a transform reads one and writes another. One writer, one reader, and the slower of both sets the
  * pace: never more than the limit waits in between, plus one write.
  *
- * A stream belongs to the task that opened it and ends with it. When its reader goes, the writer gets
- * ATH_E_CANCELED; when its writer fails, the reader gets that code after the bytes before it.
+ * A stream belongs to the task that opened it and ends with it. When its reader goes, the writer
+ * gets ATH_E_CANCELED; when its writer fails, the reader gets that code after the bytes before it.
  */
 #ifndef ATHENA_STREAM_H
 #define ATHENA_STREAM_H
@@ -22,8 +22,8 @@ typedef struct {
     ATH_OP(read, ath_stream *s);
     /* `then` when `b` has been taken up; d->count its bytes. One at a time; b lives until then. */
     ATH_OP(write, ath_stream *s, ath_str b);
-    /* By the writer: no more comes, rc 0 complete, < 0 failed. By the reader: no more is wanted. Also
-     * ends one that another task reads, which is how a task waits for something. */
+    /* By the writer: no more comes, rc 0 complete, < 0 failed. By the reader: no more is wanted.
+     * Also ends one that another task reads, which is how a task waits for something. */
     void (*end)(ath_stream *s, int rc);
     uint64_t (*moved)(const ath_stream *s);                 /* bytes that the reader has taken */
 } ath_stream_api;

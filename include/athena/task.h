@@ -1,11 +1,11 @@
 /* athena/task.h - what work hangs on, and what it can do: operations, children, forks, memory.
  *
- * A task is a request, a job, a tick, a check, a command, a sink's batch, or what `fork` and `begin`
- * start. It lives on one loop and has one arena, one deadline and one view of the configuration. It
- * ends once: a request with its reply, the others with `done`; or badly, when its code returns a
- * negative code. What still runs below it (operations, children, streams, sessions, its folder)
- * then ends too and answers nobody. A task that waits for nothing and has not ended is a bug: the
- * host ends it and names the plugin.
+ * A task is a request, a job, a tick, a check, a command, a sink's batch, or what `fork` and
+ * `begin` start. It lives on one loop and has one arena, one deadline and one view of the
+ * configuration. It ends once: a request with its reply, the others with `done`; or badly, when its
+ * code returns a negative code. What still runs below it (operations, children, streams, sessions,
+ * its folder) then ends too and answers nobody. A task that waits for nothing and has not ended is
+ * a bug: the host ends it and names the plugin.
  *
  * Operations are the calls that take `then`. They return
  *     0         started: `then` runs exactly once, later (never inside the call), on the task's
@@ -34,7 +34,7 @@ typedef struct {                 /* how an operation ended; borrowed until `then
     void    *arg;                /* what was passed with `then` */
     const ath_rows *rows;        /* query, more: the first statement's; NULL: none */
     ath_session *session;        /* open: it is the task's until `close` or its end */
-    ath_stream  *stream;         /* fetch, call, query with ATH_PG_COPY; the task's, until its end */
+    ath_stream  *stream;         /* fetch, call, ATH_PG_COPY; the task's, until its end */
     ath_str  bytes;              /* a piece (read), a body (fetch), a note; empty: the end */
     const ath_pair *header;      /* of an HTTP answer, names in lower case */
     uint32_t header_count;
@@ -100,7 +100,7 @@ typedef struct {
 
 typedef struct {
     uint32_t size, pad;
-    void     (*post)(ath_loop *l, ath_fn *fn, void *arg);   /* any thread: fn(arg) runs on l, in order */
+    void     (*post)(ath_loop *l, ath_fn *fn, void *arg);   /* any thread; in order */
     uint64_t (*now_ms)(ath_loop *l);     /* monotonic, as of this turn of the loop; on l's thread */
     /* The raw loop, for a plugin that links libuv itself: it closes its handles in loop_fini. */
     struct uv_loop_s *(*uv)(ath_loop *l);
@@ -116,8 +116,8 @@ typedef struct {
     void       *(*state)(ath_task *t, ath_self *s);
     /* What `loop_init` made for the task's loop: only this thread uses it. */
     void       *(*local)(ath_task *t, ath_self *s);
-    /* A private folder (mode 0700), made at the first call, removed with the task; empty text when it
-     * could not be made. */
+    /* A private folder (mode 0700), made at the first call, removed with the task; empty text when
+     * it could not be made. */
     ath_str     (*dir)(ath_task *t);
     uint64_t    (*left_ms)(ath_task *t); /* until the deadline; UINT64_MAX: there is none */
     ATH_OP(after, uint64_t ms);          /* a timer; never early */
@@ -128,7 +128,7 @@ typedef struct {
     /* A task below `t`; `then` comes when it has ended, with what it gave to `done`, which by then
      * belongs to `t`. It is not failed by its failure unless `then` says so. */
     ATH_OP(fork, const ath_fork *f);
-    void (*begin)(ath_self *s, const ath_fork *f);   /* a task of its own on a work loop; any thread */
+    void (*begin)(ath_self *s, const ath_fork *f);   /* on a work loop; any thread */
     void (*cancel)(ath_task *t);         /* and what is below it */
     /* Ends a task that is no request, well. `result` is read during the call: bytes (JSON of a
      * command or check), count, stream, rows. NULL: nothing to say. */

@@ -1,4 +1,5 @@
-/* athena/wrap.h - thin wrappers, so that plugin code reads as calls. Each says what its table says. */
+/* athena/wrap.h - thin wrappers, so that plugin code reads as calls. Each says what its table says.
+ * */
 #ifndef ATHENA_WRAP_H
 #define ATHENA_WRAP_H
 

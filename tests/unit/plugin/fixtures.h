@@ -1,4 +1,5 @@
-/* What the loader's tests share: a folder of plugins made for one test, a host, a filler of configs. */
+/* What the loader's tests share: a folder of plugins made for one test, a host, a filler of
+ * configs. */
 #ifndef TESTS_UNIT_PLUGIN_FIXTURES_H
 #define TESTS_UNIT_PLUGIN_FIXTURES_H
 
@@ -29,8 +30,8 @@ static void fix_run(const char *before, const char *after)
     ck_assert_int_eq(system(line), 0);
 }
 
-/* Copies a fixture into the folder, under another name if wanted: copies are separate objects, so each
- * test has plugins of its own. */
+/* Copies a fixture into the folder, under another name if wanted: copies are separate objects, so
+ * each test has plugins of its own. */
 static void fix_put(const char *fixture, const char *as)
 {
     char line[512];
@@ -58,14 +59,18 @@ static const void *fix_service(ath_self *s, const char *name, uint32_t version)
 /* Enough of a host for plugins that serve nothing. */
 static const ath_err_api fix_err_api = { .size = sizeof(fix_err_api), .fail = fix_fail };
 static const ath_host fix_host = {
-    .size = sizeof(fix_host), .abi_major = ATH_ABI_MAJOR, .abi_minor = ATH_ABI_MINOR, .version = "test",
-    .err = &fix_err_api, .service = fix_service,
+    .size = sizeof(fix_host),
+    .abi_major = ATH_ABI_MAJOR,
+    .abi_minor = ATH_ABI_MINOR,
+    .version = "test",
+    .err = &fix_err_api,
+    .service = fix_service,
 };
 
 static const char *fix_key, *fix_value; /* what the "file" says; the rest are defaults */
 
-static int fix_fill(void *arg, const char *section, const ath_field *field, uint32_t count, void *config,
-                    ath_arena *a, ath_err *e)
+static int fix_fill(void *arg, const char *section, const ath_field *field, uint32_t count,
+                    void *config, ath_arena *a, ath_err *e)
 {
     (void)arg;
     for (uint32_t i = 0; i < count; i++) {
@@ -101,7 +106,11 @@ ATH_UNUSED static int fix_load(struct registry *r, const char *names, ath_err *e
     static char text[256];
     const char *plugin[16], *optional[16];
     struct load_options o = {
-        .dir = fix_dir, .plugin = plugin, .optional = optional, .host = &fix_host, .fill = fix_fill,
+        .dir = fix_dir,
+        .plugin = plugin,
+        .optional = optional,
+        .host = &fix_host,
+        .fill = fix_fill,
         .kinds = PLUGIN_ROUTES | PLUGIN_SINK | PLUGIN_WORKER | PLUGIN_DRIVER,
     };
     char *save = NULL;

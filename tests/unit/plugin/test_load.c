@@ -28,10 +28,11 @@ START_TEST(refusals_before_any_code_runs)
     refused("sink-major", false,
             "plugin file \"DIR/sink-major.so\" is built for ABI 2.0, this server offers 1.0\n"
             "    hint: Install the plugin's package for this version of athena.\n");
-    refused("sink-minor", false,
-            "plugin file \"DIR/sink-minor.so\" needs at least ABI 1.1, this server offers 1.0\n"
-            "    hint: Update athena, or build the plugin with -DATH_ABI_MINOR=0u if it can do without "
-            "what is newer.\n");
+    refused(
+        "sink-minor", false,
+        "plugin file \"DIR/sink-minor.so\" needs at least ABI 1.1, this server offers 1.0\n"
+        "    hint: Update athena, or build the plugin with -DATH_ABI_MINOR=0u if it can do without "
+        "what is newer.\n");
     refused("hooks-unknown", false,
             "plugin file \"DIR/hooks-unknown.so\" is of no kind\n"
             "    hint: Names begin with routes-, sink-, worker- or driver-.\n");
@@ -42,19 +43,24 @@ END_TEST
 
 START_TEST(refusals_of_what_was_opened)
 {
-    refused("sink-noentry", true, "plugin file \"DIR/sink-noentry.so\" has no entry athena_plugin_v1\n");
+    refused("sink-noentry", true,
+            "plugin file \"DIR/sink-noentry.so\" has no entry athena_plugin_v1\n");
     refused("sink-liar", true,
-            "plugin \"sink-liar\" describes itself with version \"1.0.1\", but its note says \"1.0.0\"\n");
+            "plugin \"sink-liar\" describes itself with version \"1.0.1\", but its note says "
+            "\"1.0.0\"\n");
     refused("sink-outside", true,
             "plugin \"sink-outside\" has field \"on\" outside its struct of 8 bytes\n");
-    refused("sink-promises", true,
-            "plugin \"sink-promises\" offers \"storage.air@1\" in its note, but has no such thing\n");
+    refused(
+        "sink-promises", true,
+        "plugin \"sink-promises\" offers \"storage.air@1\" in its note, but has no such thing\n");
     refused("routes-noauth", true,
             "plugin \"routes-noauth\" has route GET /fixture without an auth class (.auth is 0)\n");
-    refused("routes-nogate", true,
-            "plugin \"routes-nogate\" has gate \"absent\" of \"fixture\", which is none of its keys\n");
-    refused("routes-gatetype", true,
-            "plugin \"routes-gatetype\" has gate \"number\" of \"fixture\", which is no BOOL key\n");
+    refused(
+        "routes-nogate", true,
+        "plugin \"routes-nogate\" has gate \"absent\" of \"fixture\", which is none of its keys\n");
+    refused(
+        "routes-gatetype", true,
+        "plugin \"routes-gatetype\" has gate \"number\" of \"fixture\", which is no BOOL key\n");
 }
 END_TEST
 
@@ -72,13 +78,14 @@ START_TEST(files_that_are_not_what_they_seem)
     fix_run("truncate -s 3000", "/sink-short.so");
     ck_assert_int_eq(fix_load(r, "sink-other sink-open sink-text sink-short", &e), ATH_E_CONFIG);
     ck_assert_str_eq(e.message, "4 plugins were refused");
-    ck_assert(str_starts(str_of(fix_refusals(r)),
-                         "plugin file \"DIR/sink-other.so\" calls itself \"sink-good\"\n"
-                         "plugin file \"DIR/sink-open.so\" may be written by anybody (mode 0757)\n"
-                         "    hint: Its code would run as the server: see where it comes from, then "
-                         "run chmod o-w.\n"
-                         "plugin file \"DIR/sink-text.so\" is no ELF file\n"
-                         "plugin file \"DIR/sink-short.so\" is cut short: it refers to "));
+    ck_assert(
+        str_starts(str_of(fix_refusals(r)),
+                   "plugin file \"DIR/sink-other.so\" calls itself \"sink-good\"\n"
+                   "plugin file \"DIR/sink-open.so\" may be written by anybody (mode 0757)\n"
+                   "    hint: Its code would run as the server: see where it comes from, then "
+                   "run chmod o-w.\n"
+                   "plugin file \"DIR/sink-text.so\" is no ELF file\n"
+                   "plugin file \"DIR/sink-short.so\" is cut short: it refers to "));
     ck_assert_ptr_null(getenv("ATHENA_FIXTURE_RAN"));
     registry_free(r);
     fix_end();
@@ -96,18 +103,21 @@ START_TEST(all_refusals_are_collected_and_optional_ones_are_not_fatal)
     fix_put("driver-east", NULL);
     fix_put("driver-west", NULL);
     fix_put("sink-beyond", NULL);
-    ck_assert_int_eq(fix_load(r, "sink-god sink-good sink-beyond driver-east driver-west ?sink-needy", &e),
-                     ATH_E_CONFIG);
+    ck_assert_int_eq(
+        fix_load(r, "sink-god sink-good sink-beyond driver-east driver-west ?sink-needy", &e),
+        ATH_E_CONFIG);
     ck_assert_str_eq(e.message, "4 plugins were refused");
     ck_assert_str_eq(
         fix_refusals(r),
-        "plugin \"sink-god\" is not installed; in \"DIR\" there is: driver-east, driver-west, sink-beyond, "
+        "plugin \"sink-god\" is not installed; in \"DIR\" there is: driver-east, driver-west, "
+        "sink-beyond, "
         "sink-good, sink-needy\n"
         "    hint: Did you mean \"sink-good\"?\n"
         "optional: plugin \"sink-needy\" needs \"storage.none@1\", which nothing enabled offers\n"
         "plugin \"driver-east\" needs itself: driver-east -> driver-west -> driver-east\n"
         "plugin \"driver-west\" needs itself: driver-east -> driver-west -> driver-east\n"
-        "plugin \"sink-beyond\" needs \"ring.east@1\" of plugin \"driver-east\", which was refused\n");
+        "plugin \"sink-beyond\" needs \"ring.east@1\" of plugin \"driver-east\", which was "
+        "refused\n");
     ck_assert_uint_eq(r->count, 1);
     registry_free(r);
 
@@ -127,7 +137,8 @@ START_TEST(a_folder_that_is_not_there_is_named)
     ath_err e;
 
     ck_assert_int_eq(registry_load(r, &o, &e), ATH_E_CONFIG);
-    ck_assert_str_eq(e.message, "could not read plugin folder \"/nowhere/plugins\": No such file or directory");
+    ck_assert_str_eq(
+        e.message, "could not read plugin folder \"/nowhere/plugins\": No such file or directory");
     registry_free(r);
 }
 END_TEST
@@ -137,8 +148,12 @@ START_TEST(drivers_come_when_they_are_needed_and_listed)
     struct registry *r = registry_new();
     const char *names[] = { "sink-life", "driver-counter" };
     struct load_options o = {
-        .dir = fix_dir, .plugin = names, .plugin_count = 2, .kinds = PLUGIN_ROUTES | PLUGIN_DRIVER,
-        .host = &fix_host, .fill = fix_fill,
+        .dir = fix_dir,
+        .plugin = names,
+        .plugin_count = 2,
+        .kinds = PLUGIN_ROUTES | PLUGIN_DRIVER,
+        .host = &fix_host,
+        .fill = fix_fill,
     };
     uint32_t journal = sizeof(journal);
     ath_err e;
@@ -168,9 +183,10 @@ START_TEST(drivers_come_when_they_are_needed_and_listed)
     registry_offer(r, "test.journal", 1, &journal);
     o.plugin_count = 1;
     ck_assert_int_eq(registry_load(r, &o, &e), ATH_E_CONFIG);
-    ck_assert_str_eq(fix_refusals(r),
-                     "plugin \"sink-life\" needs \"life.counter@1\", which nothing enabled offers\n"
-                     "    hint: Plugin \"driver-counter\" is installed and offers it: add it to plugins.\n");
+    ck_assert_str_eq(
+        fix_refusals(r),
+        "plugin \"sink-life\" needs \"life.counter@1\", which nothing enabled offers\n"
+        "    hint: Plugin \"driver-counter\" is installed and offers it: add it to plugins.\n");
     registry_free(r);
     fix_end();
 }
@@ -350,7 +366,8 @@ START_TEST(the_list_shows_everything_installed)
     ck_assert_str_eq(row[3].name, "sink-gone");
     ck_assert_ptr_nonnull(strstr(row[3].why, "is not installed"));
     report_print(r, &fix_host, &b);
-    ck_assert_ptr_nonnull(strstr(b.p, "sink-good                    1.0.0     1.0  loaded       A fixture\n"));
+    ck_assert_ptr_nonnull(
+        strstr(b.p, "sink-good                    1.0.0     1.0  loaded       A fixture\n"));
     buf_free(&b);
     registry_free(r);
     fix_end();

@@ -1,5 +1,5 @@
-/* core/plugin: the ELF note, size-aware copies, sorting by needs. Hostile files are made from a good
- * one, byte by byte. */
+/* core/plugin: the ELF note, size-aware copies, sorting by needs. Hostile files are made from a
+ * good one, byte by byte. */
 #include <elf.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -62,11 +62,11 @@ static const char *verdict(void)
     return e.message;
 }
 
-#define REFUSED(words) \
-    do { \
-        char want_[512]; \
-        snprintf(want_, sizeof(want_), "plugin file \"%s\" %s", path, words); \
-        ck_assert_str_eq(verdict(), want_); \
+#define REFUSED(words)                                                                             \
+    do {                                                                                           \
+        char want_[512];                                                                           \
+        snprintf(want_, sizeof(want_), "plugin file \"%s\" %s", path, words);                      \
+        ck_assert_str_eq(verdict(), want_);                                                        \
     } while (0)
 
 /* Writes the good file with `n` bytes at `at` replaced. */
@@ -114,7 +114,8 @@ START_TEST(files_that_are_no_plugin_say_why)
     uint16_t u16;
 
     folder_make();
-    snprintf(words, sizeof(words), "could not open plugin file \"%s\": No such file or directory", path);
+    snprintf(words, sizeof(words), "could not open plugin file \"%s\": No such file or directory",
+             path);
     ck_assert_str_eq(verdict(), words);
     put_file("", 0, 0644);
     REFUSED("is no ELF file");
@@ -209,8 +210,12 @@ END_TEST
 
 START_TEST(copies_know_both_sizes)
 {
-    struct { uint32_t size, a, b; } theirs = { 12, 1, 2 };
-    struct { uint32_t size, a, b, c; } ours, *row;
+    struct {
+        uint32_t size, a, b;
+    } theirs = { 12, 1, 2 };
+    struct {
+        uint32_t size, a, b, c;
+    } ours, *row;
     ath_arena arena;
 
     memset(&ours, 'x', sizeof(ours));
@@ -250,8 +255,10 @@ static const char *sorted(struct order_item *item, uint32_t n, const char *core)
 START_TEST(providers_come_first)
 {
     struct order_item item[] = {
-        { "routes", "cache@1 s3@1", "", 0 }, { "cache", " s3@1  ?absent@1", "cache@1", 0 },
-        { "plain", "", "", 0 },              { "s3", "core@1", "s3@1 other@1", 0 },
+        { "routes", "cache@1 s3@1", "", 0 },
+        { "cache", " s3@1  ?absent@1", "cache@1", 0 },
+        { "plain", "", "", 0 },
+        { "s3", "core@1", "s3@1 other@1", 0 },
         { "late", "?cache@1", "", 0 },
     };
 
@@ -263,20 +270,23 @@ END_TEST
 
 START_TEST(what_is_missing_double_or_circular_is_named)
 {
-    struct order_item missing[] = {
-        { "a", "b@1", "", 0 }, { "b", "c@1", "b@1", 0 }, { "d", "", "", 0 } };
+    struct order_item missing[] = { { "a", "b@1", "", 0 },
+                                    { "b", "c@1", "b@1", 0 },
+                                    { "d", "", "", 0 } };
     struct order_item twice[] = { { "a", "", "x@1", 0 }, { "b", "", "y@1 x@1", 0 } };
-    struct order_item circle[] = {
-        { "x", "east@1", "", 0 },           { "east", "west@1", "east@1", 0 },
-        { "west", "south@1", "west@1", 0 }, { "south", "east@1", "south@1", 0 }, { "z", "", "", 0 } };
+    struct order_item circle[] = { { "x", "east@1", "", 0 },
+                                   { "east", "west@1", "east@1", 0 },
+                                   { "west", "south@1", "west@1", 0 },
+                                   { "south", "east@1", "south@1", 0 },
+                                   { "z", "", "", 0 } };
     struct order_item self[] = { { "own", "own@1", "own@1", 0 } };
 
     ck_assert_str_eq(sorted(missing, 3, ""), "d");
-    ck_assert_str_eq(refusals.p,
-                     "plugin \"b\" needs \"c@1\", which nothing enabled offers\n"
-                     "plugin \"a\" needs \"b@1\" of plugin \"b\", which was refused\n");
+    ck_assert_str_eq(refusals.p, "plugin \"b\" needs \"c@1\", which nothing enabled offers\n"
+                                 "plugin \"a\" needs \"b@1\" of plugin \"b\", which was refused\n");
     ck_assert_str_eq(sorted(twice, 2, ""), "a");
-    ck_assert_str_eq(refusals.p, "plugin \"b\" offers \"x@1\", which plugin \"a\" offers already\n");
+    ck_assert_str_eq(refusals.p,
+                     "plugin \"b\" offers \"x@1\", which plugin \"a\" offers already\n");
     ck_assert_str_eq(sorted(circle, 5, ""), "z");
     ck_assert_str_eq(refusals.p,
                      "plugin \"west\" needs itself: west -> south -> east -> west\n"

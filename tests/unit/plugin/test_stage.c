@@ -68,7 +68,7 @@ static void end(struct registry *r)
     fail_who = NULL;
 }
 
-#define ON_ALL(who, what) who " " what "\n" who " " what " on loop-1\n" who " " what " on loop-2\n"
+#define ON_ALL(who, what)  who " " what "\n" who " " what " on loop-1\n" who " " what " on loop-2\n"
 #define OFF_ALL(who, what) who " " what " on loop-2\n" who " " what " on loop-1\n" who " " what "\n"
 
 START_TEST(stages_go_up_in_the_order_of_needs_and_down_in_reverse)
@@ -77,23 +77,23 @@ START_TEST(stages_go_up_in_the_order_of_needs_and_down_in_reverse)
     ath_err e;
 
     ck_assert_int_eq(stage_up(r, loop, LOOPS + 1, &e), 0);
-    ck_assert_str_eq(lines.p,
-                     "driver-counter init\nsink-afterlife init\nsink-life init\n"
-                     ON_ALL("driver-counter", "loop_init")
-                     ON_ALL("sink-afterlife", "loop_init")
-                     ON_ALL("sink-life", "loop_init")
-                     "driver-counter start\nsink-afterlife start\nsink-life start\n");
+    ck_assert_str_eq(
+        lines.p,
+        "driver-counter init\nsink-afterlife init\nsink-life init\n" ON_ALL(
+            "driver-counter", "loop_init") ON_ALL("sink-afterlife", "loop_init")
+            ON_ALL("sink-life",
+                   "loop_init") "driver-counter start\nsink-afterlife start\nsink-life start\n");
     buf_reset(&lines);
     stage_drain(r);
     stage_drain(r);
     stage_down(r);
     stage_down(r);
-    ck_assert_str_eq(lines.p,
-                     "sink-life drain\nsink-afterlife drain\ndriver-counter drain\n"
-                     OFF_ALL("sink-life", "loop_fini")
-                     OFF_ALL("sink-afterlife", "loop_fini")
-                     OFF_ALL("driver-counter", "loop_fini")
-                     "sink-life fini\nsink-afterlife fini\ndriver-counter fini\n");
+    ck_assert_str_eq(
+        lines.p,
+        "sink-life drain\nsink-afterlife drain\ndriver-counter drain\n" OFF_ALL(
+            "sink-life", "loop_fini") OFF_ALL("sink-afterlife", "loop_fini")
+            OFF_ALL("driver-counter",
+                    "loop_fini") "sink-life fini\nsink-afterlife fini\ndriver-counter fini\n");
     end(r);
 }
 END_TEST
@@ -122,12 +122,15 @@ START_TEST(a_failing_loop_init_undoes_the_loops_that_had_it)
     fail_what = "loop_init";
     ck_assert_int_eq(stage_up(r, loop, LOOPS + 1, &e), ATH_E_UPSTREAM);
     ck_assert_str_eq(e.message, "plugin \"sink-afterlife\" failed in loop_init: no more");
-    ck_assert_str_eq(lines.p,
-                     "driver-counter init\nsink-afterlife init\nsink-life init\n"
-                     ON_ALL("driver-counter", "loop_init")
-                     "sink-afterlife loop_init\n"
-                     OFF_ALL("driver-counter", "loop_fini")
-                     "sink-life fini\nsink-afterlife fini\ndriver-counter fini\n");
+    ck_assert_str_eq(
+        lines.p,
+        "driver-counter init\nsink-afterlife init\nsink-life init\n" ON_ALL(
+            "driver-counter",
+            "loop_init") "sink-afterlife loop_init\n" OFF_ALL("driver-counter",
+                                                              "loop_fini") "sink-life "
+                                                                           "fini\nsink-afterlife "
+                                                                           "fini\ndriver-counter "
+                                                                           "fini\n");
     end(r);
 }
 END_TEST
@@ -140,7 +143,8 @@ START_TEST(an_optional_plugin_fails_alone)
     fail_who = "sink-afterlife";
     fail_what = "start";
     ck_assert_int_eq(stage_up(r, loop, LOOPS + 1, &e), 0);
-    ck_assert_str_eq(fix_refusals(r), "optional: plugin \"sink-afterlife\" failed in start: no more\n");
+    ck_assert_str_eq(fix_refusals(r),
+                     "optional: plugin \"sink-afterlife\" failed in start: no more\n");
     ck_assert_int_eq(registry_find(r, ATH_S("sink-afterlife"))->stage, STAGE_DOWN);
     ck_assert_int_eq(registry_find(r, ATH_S("sink-life"))->stage, STAGE_STARTED);
     ck_assert_ptr_nonnull(strstr(lines.p, "sink-afterlife fini\n"));
