@@ -69,11 +69,12 @@ static size_t out_write(struct conn *c, ath_str tail)
 /* What is held goes first; false: the socket does not take it all yet. */
 static bool held_write(struct conn *c)
 {
-    struct iovec iov = { c->held.p + c->held_at, c->held.n - c->held_at };
+    struct iovec iov;
     size_t n;
 
-    if (iov.iov_len == 0)
+    if (c->held.n == 0)
         return true;
+    iov = (struct iovec){ c->held.p + c->held_at, c->held.n - c->held_at };
     n = wire(c, &iov, 1);
     c->out_sent += n;
     c->held_at += n;

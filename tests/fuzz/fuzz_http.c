@@ -28,7 +28,7 @@ static int on_echo(ath_req *r, ath_err *e)
 static int on_fail(ath_req *r, ath_err *e)
 {
     err_raise(e, "bad_request", "%.*s", STR_ARG(req_info(r, "path")));
-    err_detail_str(e, "title", req_header(r, "user-agent").p);
+    err_detail_str(e, "title", req_header(r, "user-agent"));
     return e->rc;
 }
 
