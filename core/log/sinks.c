@@ -423,6 +423,7 @@ static uint64_t number_at(const ath_field *f, const void *config)
 void log_queue_options_of(const ath_field *field, size_t stride, size_t count, const void *config,
                           struct log_queue_options *ret)
 {
+    *ret = (struct log_queue_options){ 0 };
     for (size_t i = 0; i < count && config; i++) {
         const ath_field *f = (const ath_field *)((const char *)field + i * stride);
         if (f->type != ATH_T_INT && f->type != ATH_T_MSEC)

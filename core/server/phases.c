@@ -7,6 +7,7 @@
 
 #include "db/client.h"
 #include "lib/text.h"
+#include "server/account.h"
 
 static const struct keys *keys;
 
@@ -57,6 +58,7 @@ static int phase_ready(struct req *r, ath_err *e)
 
 const struct phase server_phases[] = {
     { "route", phase_route },
+    { "account", phase_account },
     { "cors", phase_cors },
     { "auth", phase_auth },
     { "body", phase_body },
