@@ -355,7 +355,9 @@ static bool drain(struct pgconn *c)
                 return false;
             if (!sync)
                 continue;
-        } else if (!s->got) { /* a NULL that belongs to no entry: once is libpq's habit */
+        } else if (!s->got || s->kind == SENT_SYNC) {
+            /* It ends no entry: libpq's habit between two of them, and behind an error that came
+             * with the commit, in front of the Sync's own answer. */
             if (nothing)
                 break;
             nothing = true;
