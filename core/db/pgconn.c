@@ -355,7 +355,9 @@ static bool drain(struct pgconn *c)
                 return false;
             if (!sync)
                 continue;
-        } else if (!s->got) { /* a NULL that belongs to no entry: once is libpq's habit */
+        } else if (!s->got || s->kind == SENT_SYNC) {
+            /* It ends no entry: libpq's habit between two of them, and behind an error that came
+             * with the commit, in front of the Sync's own answer. */
             if (nothing)
                 break;
             nothing = true;
@@ -414,14 +416,29 @@ static void receive(struct pgconn *c)
 
 static void connect_step(struct pgconn *c);
 
+/* libuv gives a socket's error as a status, without events and with the watcher stopped. While it
+ * connects libpq looks for itself, and goes on with the next host; else what the server said last
+ * may still be there to read. */
+static void on_error(struct pgconn *c, int status)
+{
+    ath_err e;
+
+    c->events = 0;
+    if (c->state == PGCONN_CONNECTING) {
+        connect_step(c);
+        return;
+    }
+    receive(c);
+    err_raise(&e, "connection_error", "the connection failed: %s", uv_strerror(status));
+    broke(c, &e);
+}
+
 static void on_poll(uv_poll_t *h, int status, int events)
 {
     struct pgconn *c = CHECKED(h->data, struct pgconn, PGCONN_MAGIC);
-    ath_err e;
 
-    if (status < 0) { /* the watcher has stopped by itself: nothing would come any more */
-        err_raise(&e, "connection_error", "the connection failed: %s", uv_strerror(status));
-        broke(c, &e);
+    if (status < 0) {
+        on_error(c, status);
         return;
     }
     if (c->state == PGCONN_CONNECTING) {
@@ -705,7 +722,7 @@ void pgconn_add(struct pgconn *c, struct trip *t)
 
 void pgconn_sync(struct pgconn *c)
 {
-    c->shared = true;
+    c->shared = c->trips.next != c->trips.prev;
     leave(c, c->sending && send_sync(c, NULL, false));
 }
 
@@ -754,7 +771,10 @@ void pgconn_detach(struct trip *t)
 void pgconn_drop(struct trip *t)
 {
     struct pgconn *c = t->conn;
+    uint64_t us = (uv_hrtime() - c->answered_ns) / 1000;
 
+    if (t->plain && !c->shared && us > PGCONN_STUCK_MS * 1000)
+        c->on->answered(c, t, us); /* at least so long */
     take_off(c, t);
     if (c->state != PGCONN_BUSY || !list_empty(&c->trips))
         return;
@@ -762,19 +782,17 @@ void pgconn_drop(struct trip *t)
     deadline_set(c->loop, &c->watch, watch_next(c, c->left_ms));
 }
 
-/* Those behind the first need not wait for it. */
+/* One of them takes long. Which one is not known: the server sends what it has with the Sync. So all
+ * are run again, each alone, and this connection is given up. */
 static void hand_back(struct pgconn *c)
 {
-    struct trip *first = ring_at(c, 0)->trip;
-
     c->slow = true;
-    list_each(node, next, &c->trips) {
-        struct trip *t = list_entry(node, struct trip, node);
-        if (t != first)
-            run_again(c, t);
+    while (!list_empty(&c->trips)) { /* from the last: each goes to the front of the line */
+        struct trip *t = list_entry(c->trips.prev, struct trip, node);
+        t->alone = true;
+        run_again(c, t);
     }
-    if (list_empty(&c->trips))
-        c->left_ms = loop_now_ms(c->loop);
+    c->left_ms = loop_now_ms(c->loop);
     c->on->stuck(c);
 }
 

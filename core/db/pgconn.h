@@ -10,8 +10,8 @@
  *   - the trip is taken off at once; its answer, when it comes, is thrown away
  *   - when no trip is left that somebody waits for, and the answers do not come by themselves within
  *     PGCONN_GRACE_MS, the query is cancelled on the server and the connection closed, never reused
- *   - trips that share the connection are not hurt: reads that wait behind one that takes longer than
- *     PGCONN_STUCK_MS are handed back, to be run elsewhere
+ *   - trips that share the connection are not hurt: when one of them takes longer than
+ *     PGCONN_STUCK_MS all are handed back, to be run again each alone, and the connection is given up
  *
  * The hooks run on the loop, never inside pgconn_open(), pgconn_add() or pgconn_sync(). After lost()
  * the connection closes and frees itself; pgconn_close() does the same without telling. What still
@@ -32,7 +32,7 @@ enum pgconn_state { PGCONN_RESOLVING = 1, PGCONN_CONNECTING, PGCONN_IDLE, PGCONN
 struct pgconn_hooks {
     void (*ready)(struct pgconn *c);                    /* idle: connected, or all answered */
     void (*again)(struct pgconn *c, struct trip *t);    /* t was taken off and is to be run again */
-    void (*stuck)(struct pgconn *c);                    /* its first trip takes long */
+    void (*stuck)(struct pgconn *c);                    /* all its trips were handed back */
     void (*answered)(struct pgconn *c, const struct trip *t, uint64_t us); /* a plain read was */
     /* Its trips are still in c->trips and must be taken off by pgconn_detach(); `why` NULL: it was
      * closed after a cancel, which says nothing about the server. */
@@ -73,7 +73,7 @@ struct pgconn {
     bool sending;                /* the group that is being put together is whole so far */
     bool cleaning;               /* what is on it is ours */
     bool counted, served;        /* the pool's: among its flowing ones; was ready once */
-    bool shared;                 /* the group on it is made of plain reads */
+    bool shared;                 /* the group on it is of several plain reads */
     bool slow;                   /* stuck() was told of this group */
     bool raw;                    /* ran a caller's own SQL: to be cleaned */
     bool retire;                 /* to be closed when idle */

@@ -213,7 +213,7 @@ void lab_send(struct lab *lab, uint32_t loop, struct ask **a, size_t n)
     b->n = n;
     for (size_t i = 0; i < n; i++) {
         b->a[i] = a[i];
-        a[i]->lab = lab;
+        a[i]->loop = b->loop;
     }
     loop_post(b->loop, batch_run, b);
 }
@@ -258,7 +258,7 @@ static void leave_here(void *arg)
 
 void ask_leave(struct ask *a)
 {
-    loop_post(a->task.loop, leave_here, a);
+    loop_post(a->loop, leave_here, a);
 }
 
 void lab_get(struct lab *lab, const char *client, uint32_t flags, const char *sql, char *ret, size_t n)

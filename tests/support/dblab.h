@@ -25,7 +25,7 @@ struct db_options lab_options(void); /* something small and quick */
 
 struct ask {
     ath_task task;
-    struct lab *lab;
+    ath_loop *loop;
     ath_query q;
     ath_stmt stmt[16];
     ath_str param[16][4];
