@@ -493,7 +493,8 @@ const struct json *json_read(ath_str text, struct json_memory mem, uint32_t most
     if (!text.n)
         r.at = r.start = r.end = "";
     v = value(&r);
-    blanks(&r);
+    if (v)
+        blanks(&r);
     if (v && r.at != r.end)
         v = failed(&r, "unexpected bytes behind the document");
     if (!v)

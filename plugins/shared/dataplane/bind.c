@@ -148,14 +148,13 @@ static int bind_tables(struct dp *dp, struct dp_node *node, uint32_t *number)
     int rc = 0;
 
     name_alias(node, (*number)++);
+    move_dotted(dp, node);
     for (struct dp_item *i = node->item; i && rc == 0; i = i->next) {
         if (!i->child)
             continue;
         if ((rc = dp_bind_join(dp, i->child)) == 0)
             rc = bind_tables(dp, i->child, number);
     }
-    if (rc == 0)
-        move_dotted(dp, node);
     return rc;
 }
 

@@ -317,11 +317,11 @@ static int where_logic(struct dp *dp, const struct json *v, enum dp_logic logic,
         json_each(w, v)
             if ((rc = where_element(dp, w, p, depth + 1)) < 0)
                 return rc;
-    } else if (v->type == JSON_OBJECT) {
+    } else if (v->type == JSON_OBJECT && logic != DP_OR) {
         rc = where_element(dp, v, p, depth + 1);
     }
     if (rc == 0 && !p->first)
-        return dp_refuse(dp, "'%.*s' needs filters, not %.*s", STR_ARG(v->key), STR_ARG(v->raw));
+        return dp_refuse(dp, "'%.*s' needs a list of filters, not %.*s", STR_ARG(v->key), STR_ARG(v->raw));
     return rc;
 }
 
