@@ -35,8 +35,33 @@ static struct exchange *exchange_take(struct http_loop *hl)
     hl->spares--;
     x = list_entry(node, struct exchange, spare);
     memset(x, 0, offsetof(struct exchange, req.err)); /* the texts of its error stay as they are */
-    memset(&x->spare, 0, sizeof(*x) - offsetof(struct exchange, spare));
+    memset(&x->spare, 0, offsetof(struct exchange, head) - offsetof(struct exchange, spare));
     return x;
+}
+
+static void exchange_release(struct exchange *x)
+{
+    buf_free(&x->head);
+    buf_free(&x->body);
+    free(x->span);
+    free(x->pair);
+    free(x);
+}
+
+void exchange_free(struct exchange *x)
+{
+    struct http_loop *hl = x->req.task.loop->slot[LOOP_SLOT_HTTP];
+
+    if (!hl || hl->spares >= SPARE_MOST || x->head.cap > SPARE_ROOM || x->span_room > 128) {
+        exchange_release(x);
+        return;
+    }
+    if (x->body.cap > SPARE_ROOM)
+        buf_free(&x->body);
+    buf_reset(&x->head);
+    buf_reset(&x->body);
+    list_push_front(&hl->spare, &x->spare);
+    hl->spares++;
 }
 
 struct exchange *exchange_new(struct conn *c)
@@ -51,8 +76,6 @@ struct exchange *exchange_new(struct conn *c)
     r->conn = c;
     r->mark[MARK_FIRST_BYTE] = hl->now_ns;
     x->began_ms = loop_now_ms(hl->loop);
-    x->head = ARENA_BUF(&r->task.arena);
-    buf_grow(&x->head, 512);
     return x;
 }
 
@@ -464,7 +487,7 @@ static void loop_share_free(struct http_loop *hl)
     if (hl->handles || !hl->closing)
         return;
     while ((node = list_pop(&hl->spare)))
-        free(list_entry(node, struct exchange, spare));
+        exchange_release(list_entry(node, struct exchange, spare));
     buf_free(&hl->out);
     buf_free(&hl->common);
     free(hl->room);

@@ -24,6 +24,7 @@ enum {
     OUT_ROOM = 64 * 1024,        /* bytes of one write, large bodies aside; one buffer per loop */
     COPY_MOST = 16 * 1024,       /* a larger body is written from where it lies */
     SPARE_MOST = 256,            /* exchanges that a loop keeps for the next requests */
+    SPARE_ROOM = 8 * 1024,       /* of their buffers, each */
     GRACE_MS = 500,              /* to a client that has ended its side and waits for its answer */
     LINGER_MS = 1000,            /* for a client to read the last answer, after our side has ended */
 };
@@ -63,9 +64,7 @@ struct exchange {
     struct req req;              /* first */
     struct list spare;
     /* coming in */
-    struct buf head;             /* target, then names and values, each ended by NUL */
-    struct span *span;
-    uint32_t spans, span_room, target_n;
+    uint32_t spans, target_n;
     uint32_t trailer_n;
     bool naming, head_done, fold_lf;
     bool safe;                   /* GET, HEAD, OPTIONS: may run beside others of its connection */
@@ -73,11 +72,11 @@ struct exchange {
     bool has_body, chunked, wants_continue;
     uint64_t length;             /* Content-Length */
     enum body_mode mode;
-    struct buf body;
     uint64_t body_most;
     ath_str origin, asked_method, asked_headers;
     uint8_t trace_flags;
     uint64_t began_ms;
+    char peer[INET6_ADDRSTRLEN], trace_id[33];
     /* going out */
     int refused;                 /* the parser's own answer: a status without body */
     uint32_t set;                /* SET_* */
@@ -87,7 +86,12 @@ struct exchange {
     bool head_written, framed;   /* framed: chunked */
     bool broken;                 /* the rest of the answer cannot come */
     uint64_t out_end;            /* conn.out_total when all of it was written */
-    bool accounted;
+    /* Memory that the next request in this place uses again, unless it has grown large. */
+    struct buf head;             /* target, then names and values, each ended by NUL */
+    struct buf body;
+    struct span *span;
+    ath_pair *pair;
+    uint32_t span_room, pair_room;
 };
 
 struct conn {
@@ -140,6 +144,7 @@ static inline const struct http_limits *conn_limits(const struct conn *c)
 
 /* conn.c */
 struct exchange *exchange_new(struct conn *c);
+void exchange_free(struct exchange *x);                   /* by its task: into the spare ones */
 void exchange_done(struct exchange *x, enum req_ending ending); /* unlinks, accounts, lets go */
 void conn_accept(struct http_loop *hl, int fd, const char *peer);
 struct conn *conn_open_captured(struct http_loop *hl, struct buf *capture);

@@ -8,7 +8,6 @@
  * A body is not read before the phases have come to it (an unknown key learns nothing and costs
  * nothing): until then its bytes stay in the socket.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -17,27 +16,34 @@
 
 /* ---- entering ---- */
 
-static char *put_hex(char *to, uint64_t v)
+static void put_hex(char *to, uint64_t v)
 {
-    for (int shift = 60; shift >= 0; shift -= 4)
-        *to++ = "0123456789abcdef"[v >> shift & 15];
-    return to;
+    for (int i = 15; i >= 0; i--, v >>= 4)
+        to[i] = "0123456789abcdef"[v & 15];
+    to[16] = 0;
 }
 
-/* The trace: the caller's, or one of the request's own whose id is the request id without dashes. */
+/* A UUID without its dashes. */
+static void put_plain(char ret[33], const char id[UUID_TEXT])
+{
+    memcpy(ret, id, 8);
+    memcpy(ret + 8, id + 9, 4);
+    memcpy(ret + 12, id + 14, 4);
+    memcpy(ret + 16, id + 19, 4);
+    memcpy(ret + 20, id + 24, 12);
+    ret[32] = 0;
+}
+
+/* The trace: the caller's, or one of the request's own whose id is the request id. */
 static void ids_make(struct exchange *x)
 {
     struct req *r = &x->req;
 
     rand_uuid(r->id);
-    *put_hex(r->span_id, rand_u64()) = 0;
+    put_hex(r->span_id, rand_u64());
     if (r->trace_id.n == 0) {
-        char *id = arena_raw(&r->task.arena, 33), *to = id;
-        for (const char *from = r->id; *from; from++)
-            if (*from != '-')
-                *to++ = *from;
-        *to = 0;
-        r->trace_id = str_from(id, 32);
+        put_plain(x->trace_id, r->id);
+        r->trace_id = str_from(x->trace_id, 32);
         x->trace_flags = 1;
     }
 }
@@ -49,7 +55,8 @@ void exchange_enter(struct exchange *x)
     x->head_done = true;
     x->req.mark[MARK_HEAD] = c->hl->now_ns;
     x->req.http = c->hl->http;
-    x->req.peer = arena_str(&x->req.task.arena, str_of(c->peer));
+    memcpy(x->peer, c->peer, sizeof(x->peer));
+    x->req.peer = str_of(x->peer);
     ids_make(x);
     list_push(&c->queue, &x->req.node);
     c->queued++;
@@ -234,7 +241,6 @@ static void body_stream(struct exchange *x)
 static void body_keep(struct exchange *x)
 {
     x->mode = BODY_KEEP;
-    x->body = ARENA_BUF(&x->req.task.arena);
     if (x->length)
         buf_grow(&x->body, x->length);
 }
@@ -372,15 +378,7 @@ static void request_ended(ath_task *t, int rc, const ath_err *e, const ath_done 
 
 static void request_destroy(ath_task *t)
 {
-    struct http_loop *hl = t->loop->slot[LOOP_SLOT_HTTP];
-    struct exchange *x = exchange_of(req_of(t));
-
-    if (!hl || hl->spares >= SPARE_MOST) {
-        free(x);
-        return;
-    }
-    list_push_front(&hl->spare, &x->spare);
-    hl->spares++;
+    exchange_free(exchange_of(req_of(t)));
 }
 
 const struct task_type request_type = {

@@ -32,7 +32,7 @@ struct req {
     struct conn *conn;           /* NULL: it came by `call`, or the client has left */
     struct list node;            /* among the connection's, in order */
     const struct http *http;
-    /* what came; all in the arena, each text ended by NUL */
+    /* what came; lives as long as the request, each text ended by NUL */
     ath_str method, target, path, query, body;
     ath_pair *header;            /* names in lower case */
     uint32_t header_count;
