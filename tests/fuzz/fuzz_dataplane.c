@@ -1,0 +1,128 @@
+/* The body of a fetch through JSON, names, the catalogue and the builder; then the answer from rows
+ * that come out of the same bytes; and the texts of REST filters.
+ *
+ * What must hold of every statement: its quotes are balanced, no byte stands outside of them that
+ * names and keywords do not have, and its parameters are numbered from 1 without a gap.
+ */
+#include "base/arena.h"
+#include "base/err.h"
+#include "dataplane/dataplane.h"
+#include "support/fakecatalog.h"
+#include "support/testhost.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool holds, const char *sql)
+{
+    if (holds)
+        return;
+    fprintf(stderr, "statement: %s\n", sql);
+    abort();
+}
+
+/* Text of a request reaches a statement in one way only: between double quotes, as a name. */
+static void check_text(const char *sql, uint32_t params)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ .,()=<>@*$[]-:~";
+    bool seen[DP_TEXT_TERMS] = { false };
+    uint32_t numbers = 0;
+
+    for (const char *p = sql; *p; p++) {
+        if (*p == '"') {
+            for (p++; *p && (*p != '"' || p[1] == '"'); p++)
+                p += *p == '"';
+            must(*p == '"', sql);
+            continue;
+        }
+        must(strchr(plain, *p) != NULL && !(p[0] == '-' && p[1] == '-'), sql);
+        if (*p == '$') {
+            unsigned long n = strtoul(p + 1, NULL, 10);
+            must(n >= 1 && n <= params, sql);
+            if (n < DP_TEXT_TERMS && !seen[n]) {
+                seen[n] = true;
+                numbers++;
+            }
+        }
+    }
+    must(params >= DP_TEXT_TERMS || numbers == params, sql);
+}
+
+static void answer(struct dp *dp, const struct dp_fetch *f, const struct dp_query *q, const char *text)
+{
+    static const uint32_t types[] = { 23, 25, 1700, 1184, 114, 1009, 16, 3807 };
+    ath_column column[DP_ITEMS + 2];
+    const char *cell[2 * (DP_ITEMS + 2)];
+    struct fake_rows rows = { column, 0, 2, cell, NULL };
+    struct dp_answer a = { .cache_key = ATH_S("0123"), .strip_nulls = true };
+    struct buf b = dp_buf(dp);
+
+    rows.columns = q->counted ? 2 : 0;
+    if (q->counted)
+        column[0] = column[1] = (ath_column){ ATH_S("n"), 20, 0, 0, 0 };
+    for (const struct dp_item *i = f->root.item; i && rows.columns < DP_ITEMS; i = i->next, rows.columns++)
+        column[rows.columns] = (ath_column){ i->key, types[rows.columns % ATH_COUNT(types)], 0, 0, 0 };
+    for (uint32_t i = 0; i < 2 * rows.columns; i++)
+        cell[i] = i % 5 == 4 ? NULL : i < 2 && q->counted ? "1" : text;
+    if (!q->rows)
+        rows.count = 1;
+    dp_fetch_rows(dp, f, q, fake_rows(&rows), &a, &b);
+}
+
+static void fetch(ath_str text, const char *z, bool fold)
+{
+    struct json_error why;
+    struct dp_limits limits = { .max_rows = fold ? 50 : 0 };
+    struct dp_fetch f;
+    struct dp_query q;
+    const ath_right *right;
+    const struct json *body;
+    ath_arena a;
+    ath_err e;
+    uint64_t h[2];
+
+    arena_init(&a);
+    err_reset(&e);
+    body = json_read(text, JSON_ARENA(&a), 10000, &why);
+    struct dp dp = { .arena = &a, .e = &e, .catalog = &fake_catalog_api, .fold = fold,
+                     .snapshot = fake_catalog_recorded(&a) };
+    if (body && dp_read_fetch(&dp, body, &limits, &f) == 0) {
+        int rc = dp_bind(&dp, &f.root);
+        dp_rights(&dp, &f.root, "read", &right);
+        if (rc == 0 && dp_fetch_sql(&dp, &f, &q) == 0) {
+            for (uint32_t i = 0; i < q.stmt_count; i++)
+                check_text(q.stmt[i].sql, i ? UINT32_MAX : q.sql.count);
+            dp_digest(&q, &f, h);
+            answer(&dp, &f, &q, z);
+        }
+    }
+    arena_free(&a);
+}
+
+static void rest(ath_str text)
+{
+    struct dp_pred *p;
+    ath_arena a;
+    ath_err e;
+
+    arena_init(&a);
+    err_reset(&e);
+    struct dp dp = { .arena = &a, .e = &e, .code = "invalid_fetch_condition" };
+    dp_read_rest(&dp, ATH_S("id"), text, &p);
+    dp_read_rest(&dp, ATH_S("or"), text, &p);
+    dp_read_logic(&dp, text, DP_AND, &p);
+    arena_free(&a);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *z = malloc(size + 1);
+    ath_str text = { z, size };
+
+    if (size)
+        memcpy(z, data, size);
+    z[size] = 0;
+    fetch(text, z, size & 1);
+    rest(text);
+    free(z);
+    return 0;
+}
