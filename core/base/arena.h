@@ -1,6 +1,6 @@
 /* core/base/arena.h - memory that goes all at once with its owner: a request, a job, a config.
  *
- * Blocks grow from 1 KiB to 64 KiB; what is larger has a block of its own. arena_own() registers a
+ * Blocks grow from 8 KiB to 64 KiB; what is larger has a block of its own. arena_own() registers a
  * destructor, run in reverse order when the arena is emptied. Used by one thread at a time.
  */
 #ifndef CORE_BASE_ARENA_H
@@ -30,6 +30,9 @@ void arena_join(ath_arena *to, ath_arena *from);
 
 /* Runs the destructors and gives all memory back; the arena may be used again. */
 void arena_free(ath_arena *a);
+
+/* Gives back what the calling thread keeps for its next arenas; before a thread ends. */
+void arena_thread_end(void);
 
 #define ARENA_NEW(a, type) ((type *)arena_alloc((a), sizeof(type)))
 

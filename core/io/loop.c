@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -305,6 +306,7 @@ void loop_run(ath_loop *l)
         run_posts(l);
         run_deferred(l);
     } while (uv_loop_alive(&l->uv) || !close_posts(l));
+    arena_thread_end();
     current = NULL;
 }
 
