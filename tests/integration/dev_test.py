@@ -1,0 +1,163 @@
+"""`athena dev`: one command to a running server, its --exec form, what is left after each way to end it."""
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from support.lab import executable, free_port, wait_for  # noqa: E402
+
+
+def processes_in(folder):
+    """Pids whose working folder or arguments lie in the folder."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*"):
+        try:
+            with open(f"{path}/cmdline", "rb") as f:
+                words = f.read().decode(errors="replace")
+            if (folder in words or os.readlink(f"{path}/cwd").startswith(folder)) and int(path[6:]) != os.getpid():
+                found.append(int(path[6:]))
+        except OSError:
+            pass
+    return found
+
+
+class Dev(unittest.TestCase):
+    def setUp(self):
+        self.state = tempfile.mkdtemp(prefix="athena-dev-")
+        self.running = []
+
+    def tearDown(self):
+        for p in self.running:
+            if p.poll() is None:
+                p.send_signal(signal.SIGTERM)
+                p.wait(30)
+            p.stdout.close()
+        wait_for("nothing is left running", 20, lambda: not processes_in(self.state))
+        shutil.rmtree(self.state)
+
+    def command(self, *words):
+        return [executable(), "dev", "--state", self.state, *words]
+
+    def exec(self, *words, options=(), **kw):
+        return subprocess.run(self.command("--port", "0", *options, "--exec", "--", *words), text=True, timeout=120,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **kw)
+
+    def start(self, *words):
+        """In the foreground of its own, until it has said where it is."""
+        p = subprocess.Popen(self.command(*(words or ("--port", "0"))), text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self.running.append(p)
+        said = ""
+        for line in p.stdout:
+            said += line
+            if '"orders"' in line:
+                return p, said
+        self.fail(f"ended with {p.wait()}: {said}")
+
+    def postmaster(self):
+        with open(f"{self.state}/pg/data/postmaster.pid") as f:
+            return int(f.readline())
+
+    def test_a_command_runs_against_it(self):
+        done = self.exec("python3", "-c", "import os, subprocess, urllib.request as u; e = os.environ\n"
+                         "print(u.urlopen(e['ATHENA_URL'] + '/ping').read().decode(), e['MINE'], e['ATHENA_ADMIN_KEY'])\n"
+                         "q = u.Request(e['ATHENA_URL'] + '/gateway/fetch', b'{\"table_name\":\"products\",\"limit\":2}',\n"
+                         "  {'X-Athena-Client': e['ATHENA_CLIENT'], 'X-Athena-Key': e['ATHENA_KEY'], 'Content-Type': 'application/json'})\n"
+                         "print(u.urlopen(q).read().decode()); raise SystemExit(7)", env={**os.environ, "MINE": "yes"})
+        self.assertEqual(done.returncode, 7, done.stderr)
+        first, rows = done.stdout.splitlines()  # nothing but what the command says
+        self.assertRegex(first, r"^pong yes dev_[0-9a-f]{40}$")
+        self.assertEqual([r["sku"] for r in json.loads(rows)["data"]], ["SKU-00001", "SKU-00002"])
+        self.assertEqual(processes_in(self.state), [])
+        for name in ("admin.key", "config.yaml", "server.log", "postgres.log"):
+            self.assertEqual(stat.S_IMODE(os.stat(f"{self.state}/{name}").st_mode), 0o600, name)
+
+        again = self.exec("sh", "-c", 'echo "$ATHENA_KEY"; psql -XAt "$DATABASE_URL" -c "select count(*) from order_items"; kill -9 $$')
+        self.assertEqual(again.returncode, 128 + 9)
+        self.assertEqual(again.stdout.splitlines(), [first.split()[2], "15000"])  # the same key, the data once
+
+        fresh = self.exec("sh", "-c", 'echo "$ATHENA_KEY"', options=["--fresh"])
+        self.assertEqual(fresh.returncode, 0, fresh.stderr)
+        self.assertNotEqual(fresh.stdout.strip(), first.split()[2])
+
+    def test_it_says_where_it_is_and_stops_when_told(self):
+        p, said = self.start()
+        url = re.search(r"runs at (http://127\.0\.0\.1:\d+) ", said).group(1)
+        self.assertEqual(len(re.findall(r"^    curl ", said, re.M)), 3)
+        key = re.search(r"dev_[0-9a-f]{40}", said).group(0)
+        curl = subprocess.run(["sh", "-c", said[said.index("    curl", said.index("/health")):]], text=True, stdout=subprocess.PIPE)
+        answers = [json.loads(a) for a in re.findall(r"\{.*?\"success\"\}", curl.stdout)]
+        self.assertEqual([len(a["data"]) for a in answers], [3, 3], curl.stdout)
+        self.assertIn(url, said)
+        with open(f"/proc/{p.pid}/cmdline") as f:
+            self.assertNotIn(key, f.read())
+
+        second = self.exec("true")
+        self.assertEqual(second.returncode, 1)
+        self.assertIn(f"in use by athena dev, process {p.pid}", second.stderr)
+
+        p.send_signal(signal.SIGINT)
+        self.assertEqual(p.wait(30), 0)
+        self.assertEqual(processes_in(self.state), [])
+
+    def test_what_a_kill_leaves_is_healed(self):
+        p, _ = self.start()
+        postmaster = self.postmaster()
+        os.kill(postmaster, signal.SIGSTOP)  # it learns of the end late: an orphan
+        p.kill()
+        p.wait()
+        os.kill(postmaster, signal.SIGCONT)
+        done = self.exec("sh", "-c", 'psql -XAt "$DATABASE_URL" -c "select count(*) from orders"')
+        self.assertEqual((done.returncode, done.stdout), (0, "6000\n"), done.stderr)
+
+        p, _ = self.start()
+        os.kill(self.postmaster(), signal.SIGKILL)  # both at once: a stale postmaster.pid
+        p.kill()
+        p.wait()
+        self.assertTrue(os.path.exists(f"{self.state}/pg/data/postmaster.pid"))
+        done = self.exec("sh", "-c", 'psql -XAt "$DATABASE_URL" -c "select count(*) from orders"')
+        self.assertEqual((done.returncode, done.stdout), (0, "6000\n"), done.stderr)
+
+    def test_a_part_that_dies_ends_it_with_its_words(self):
+        p, _ = self.start()
+        os.kill(self.postmaster(), signal.SIGQUIT)
+        said = p.stdout.read()
+        self.assertEqual(p.wait(30), 1)
+        self.assertIn("PostgreSQL ended with status", said)
+
+    def test_refusals(self):
+        port = str(free_port())
+        self.start("--port", port)
+        other = tempfile.mkdtemp(prefix="athena-dev-")
+        try:
+            for words, status, text in (
+                    (["--port", port], 1, f"port {port} is in use; --port 0 picks a free one"),
+                    (["--exec"], 1, "--exec needs a command"),
+                    (["--", "true"], 1, "a command needs --exec"),
+                    (["--port", "0", "--exec", "--", "no-such-program-here"], 127, "could not find program")):
+                done = subprocess.run([executable(), "dev", "--state", other, *words], text=True, timeout=120,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertIn(text, done.stderr)
+            deep = other + "/" + "x" * 90
+            done = subprocess.run([executable(), "dev", "--state", deep], text=True, stderr=subprocess.PIPE)
+            self.assertIn("too long for a socket", done.stderr)
+            done = subprocess.run([executable(), "dev", "--state", other], text=True, stderr=subprocess.PIPE,
+                                  env={**os.environ, "ATHENA_DEV_PG_BIN": "/nowhere"})
+            self.assertIn("/nowhere", done.stderr)
+            self.assertEqual(done.returncode, 1)
+        finally:
+            wait_for("nothing is left running", 20, lambda: not processes_in(other))
+            shutil.rmtree(other)
+
+
+if __name__ == "__main__":
+    unittest.main()
