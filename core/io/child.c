@@ -1,12 +1,12 @@
 /* The parent's side of a child process.
  *
  *     task_spawn -> running -> exited and all output read -> its output stream ends -> op finished
- *                      | cancel, timeout: TERM to the group, later KILL; then as above, with that code
+ *                      | cancel, timeout: TERM to the group, later KILL; then as above
  *
- * A stream of output ends only when the exit status is known: the output of a tool that failed never
- * looks complete. Pipes are socket pairs: a reader that stops never sees the end, so the pipe of a
- * dropped stream is closed; and a grandchild may hold a pipe for ever, so after the exit it has a
- * while and no more.
+ * A stream of output ends only when the exit status is known: the output of a tool that failed
+ * never looks complete. Pipes are socket pairs: a reader that stops never sees the end, so the pipe
+ * of a dropped stream is closed; and a grandchild may hold a pipe for ever, so after the exit it
+ * has a while and no more.
  */
 #include "io/child.h"
 
@@ -23,35 +23,35 @@
 
 enum {
     PROC_MAGIC = 0x9c0c0001,
-    CHUNK = 16384,               /* read and written at once */
-    LINE = 8192,                 /* longer lines come in pieces */
+    CHUNK = 16384, /* read and written at once */
+    LINE = 8192,   /* longer lines come in pieces */
     KILL_AFTER_MS = 5000,
     LINGER_MS = 2000
 };
 
 struct proc;
 
-struct outlet {                  /* its stdout or stderr */
+struct outlet { /* its stdout or stderr */
     uv_pipe_t pipe;
     struct proc *proc;
     int fd;
     bool open;
-    char *line;                  /* LINE bytes, at the first piece of a line */
+    char *line; /* LINE bytes, at the first piece of a line */
     size_t n;
 };
 
 struct proc {
     uint32_t magic;
-    uint32_t handles;            /* not closed yet; the last one frees */
+    uint32_t handles; /* not closed yet; the last one frees */
     struct op *op;
     ath_task *task;
     uv_process_t process;
     struct outlet out, err;
-    ath_stream *to;              /* its stdout; NULL: lines, or dropped */
+    ath_stream *to; /* its stdout; NULL: lines, or dropped */
     uv_pipe_t in;
     uv_write_t write;
-    char *written;               /* CHUNK bytes on their way */
-    ath_stream *from;            /* its stdin; NULL: none, or closed */
+    char *written;    /* CHUNK bytes on their way */
+    ath_stream *from; /* its stdin; NULL: none, or closed */
     struct deadline limit, linger;
     uint32_t flags, kill_after_ms;
     void (*line)(ath_task *t, void *arg, int fd, ath_str text);
@@ -514,7 +514,9 @@ static uv_stdio_container_t make_outlet(struct proc *x, struct outlet *o, bool p
 static int proc_start(struct proc *x, const ath_child *c, const char *program, ath_arena *a)
 {
     uv_stdio_container_t io[3];
-    uv_process_options_t o = { .file = self_path(), .exit_cb = on_exit_, .stdio = io, .stdio_count = 3 };
+    uv_process_options_t o = {
+        .file = self_path(), .exit_cb = on_exit_, .stdio = io, .stdio_count = 3
+    };
 
     o.args = make_argv(a, c, o.file, program);
     o.env = make_env(a, c->env);
@@ -568,7 +570,8 @@ int task_spawn(ath_task *t, ath_child *c, ath_then *then, void *arg, ath_err *e)
 
     if (rc < 0)
         return rc;
-    program = c->flags & ATH_CHILD_SELF ? str_of(self_path()) : find_program(&a, c->argv[0], c->env);
+    program =
+        c->flags & ATH_CHILD_SELF ? str_of(self_path()) : find_program(&a, c->argv[0], c->env);
     if (!program.n)
         return err_fail(e, ATH_E_MISSING, "could not find program \"%s\"", c->argv[0]);
     x = proc_new(t, c);

@@ -1,4 +1,5 @@
-/* Digests, by libcrypto. It can only fail when it is broken or out of memory: no digest is made up then. */
+/* Digests, by libcrypto. It can only fail when it is broken or out of memory: no digest is made up
+ * then. */
 #include "io/crypto.h"
 
 #include <openssl/evp.h>

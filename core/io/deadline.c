@@ -4,8 +4,8 @@
  * wake nobody until then.
  *
  * Each ring has a word with a bit per slot that may hold something. A cleared deadline leaves its
- * bit behind: the slot is found empty later, which costs less than keeping count. The libuv timer is
- * armed for the first slot that is marked, and not at all when none is.
+ * bit behind: the slot is found empty later, which costs less than keeping count. The libuv timer
+ * is armed for the first slot that is marked, and not at all when none is.
  */
 #include "io/deadline.h"
 
@@ -19,8 +19,8 @@ enum { TICK_MS = 10, RINGS = 5, SLOT_BITS = 6, SLOTS = 1 << SLOT_BITS };
 struct wheel {
     ath_loop *loop;
     uv_timer_t timer;
-    uint64_t tick;               /* every slot up to here was served */
-    uint64_t armed;              /* tick that the timer waits for; UINT64_MAX: none */
+    uint64_t tick;  /* every slot up to here was served */
+    uint64_t armed; /* tick that the timer waits for; UINT64_MAX: none */
     uint64_t used[RINGS];
     struct list slot[RINGS][SLOTS];
 };
@@ -92,7 +92,8 @@ static uint64_t place(struct wheel *w, struct deadline *d, uint64_t first)
     away = tick - w->tick;
     while (away >> ((ring + 1) * SLOT_BITS) && ring < RINGS - 1)
         ring++;
-    if (away >> (RINGS * SLOT_BITS)) /* beyond the last ring: looked at again when that has turned */
+    if (away >>
+        (RINGS * SLOT_BITS)) /* beyond the last ring: looked at again when that has turned */
         tick = w->tick + ((uint64_t)1 << (RINGS * SLOT_BITS)) - 1;
     slot = (tick >> (ring * SLOT_BITS)) % SLOTS;
     list_push(&w->slot[ring][slot], &d->node);

@@ -1,7 +1,7 @@
 /* Tasks that start tasks: fork on the same loop, fork on another loop, begin.
  *
- * A fork on the same loop is a child. It reports when its last reference goes, so when all it started
- * has ended; what it was done with then moves to the parent together with its arena.
+ * A fork on the same loop is a child. It reports when its last reference goes, so when all it
+ * started has ended; what it was done with then moves to the parent together with its arena.
  *
  * A fork on another loop has no parent there, for tasks are touched by their own loop alone. Two
  * halves talk by posting: the near one is an operation of the parent, the far one a task of the
@@ -23,7 +23,7 @@ struct fork {
     void *arg;
     ath_done result;
     ath_err err;
-    bool running;                /* holds the task's own reference */
+    bool running; /* holds the task's own reference */
 };
 
 static struct fork *fork_of(ath_task *t)
@@ -130,10 +130,10 @@ static int fork_here(ath_task *t, const ath_fork *spec, ath_then *then, void *ar
 /* ---- fork on another loop ---- */
 
 struct spread {
-    atomic_uint refs;            /* the near half, and words on their way to the far half */
-    struct op *near;             /* the parent's loop alone */
+    atomic_uint refs; /* the near half, and words on their way to the far half */
+    struct op *near;  /* the parent's loop alone */
     ath_loop *home;
-    ath_task task;               /* the other loop alone, like all below until it is over */
+    ath_task task; /* the other loop alone, like all below until it is over */
     ath_run *run;
     void *arg;
     uint64_t timeout_ms;

@@ -36,10 +36,10 @@ struct post_list {
 };
 
 struct loop_posts {
-    pthread_mutex_t lock;      /* guards `in` and `closed` */
+    pthread_mutex_t lock; /* guards `in` and `closed` */
     struct post_list in;
     bool closed;
-    struct post_list running;  /* the loop's own */
+    struct post_list running; /* the loop's own */
     uv_async_t wake;
     uv_prepare_t prepare;
     uv_check_t check;
@@ -277,7 +277,8 @@ int loop_new(enum loop_kind kind, uint32_t index, const char *name, ath_loop **r
     if (rc < 0) {
         free(l->posts);
         free(l);
-        return err_fail(e, ATH_E_LIMIT, "could not make event loop \"%s\": %s", name, uv_strerror(rc));
+        return err_fail(e, ATH_E_LIMIT, "could not make event loop \"%s\": %s", name,
+                        uv_strerror(rc));
     }
     handles_init(l);
     wheel_new(l);
@@ -372,7 +373,8 @@ void loop_free(ath_loop *l)
     resolver_free(l);
     wheel_free(l);
     if (uv_loop_close(&l->uv) != 0)
-        return; /* somebody's handle is still open: its memory may not go, and the process ends anyway */
+        return; /* somebody's handle is still open: its memory may not go, and the process ends
+                   anyway */
     pthread_mutex_destroy(&p->lock);
     free(p->in.at);
     free(p->running.at);

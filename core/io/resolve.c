@@ -21,7 +21,7 @@ struct entry {
     char name[LONGEST_NAME + 1];
     bool running;
     uint64_t until_ms;
-    struct list waiting;         /* struct resolve */
+    struct list waiting; /* struct resolve */
     struct addresses a;
     int rc;
     ath_err err;
@@ -30,7 +30,7 @@ struct entry {
 struct resolver {
     ath_loop *loop;
     struct map entries;
-    struct list told;            /* struct answer */
+    struct list told; /* struct answer */
     struct deferred tell;
 };
 

@@ -1,5 +1,5 @@
-/* The few lines that run in a new process before it becomes the tool. They allocate nothing that must
- * be freed and report to standard error, which is the tool's. */
+/* The few lines that run in a new process before it becomes the tool. They allocate nothing that
+ * must be freed and report to standard error, which is the tool's. */
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>

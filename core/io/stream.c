@@ -21,12 +21,12 @@ enum { LIMIT = 65536, MAGIC = 0x57e40001 };
 /* One of the three ties between a stream and a task; in the task's list. */
 struct tie {
     struct list node;
-    ath_stream *stream;          /* NULL: not tied */
+    ath_stream *stream; /* NULL: not tied */
     void (*over)(ath_stream *s, int rc);
 };
 
-struct owner {                   /* in the arena of the task that owns the stream */
-    ath_stream *stream;          /* NULL: moved on */
+struct owner {          /* in the arena of the task that owns the stream */
+    ath_stream *stream; /* NULL: moved on */
 };
 
 struct piece {
@@ -35,12 +35,12 @@ struct piece {
 };
 
 struct ath_stream {
-    uint32_t magic, refs;        /* the owner's, and one per operation that still looks at it */
+    uint32_t magic, refs; /* the owner's, and one per operation that still looks at it */
     ath_loop *loop;
     struct owner *owner;
     struct tie owned, read, written;
-    struct piece at, other;      /* `other` is lent to a continuation or empty */
-    size_t head, n, limit;       /* what waits is at.p[head .. head + n) */
+    struct piece at, other; /* `other` is lent to a continuation or empty */
+    size_t head, n, limit;  /* what waits is at.p[head .. head + n) */
     uint64_t moved;
     struct op *reader, *writer;
     const struct stream_producer *producer;

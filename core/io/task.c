@@ -1,8 +1,9 @@
 /* Tasks and operations.
  *
  * The normal way: task_run() calls the handler, which starts an operation (op_new); what carries it
- * out finishes it (op_finish); the loop's deferred work delivers it (op_deliver), whose continuation
- * ends the task (task_end) or starts the next operation. The last reference frees the arena.
+ * out finishes it (op_finish); the loop's deferred work delivers it (op_deliver), whose
+ * continuation ends the task (task_end) or starts the next operation. The last reference frees the
+ * arena.
  *
  * Who may be called when the task has ended or is gone is decided here alone: operations still
  * finish, one by one, and each holds the memory that it may still touch; only the continuation is
@@ -18,15 +19,15 @@
 #include "base/mem.h"
 #include "io/io_priv.h"
 
-enum { GRACE_MS = 10000 };       /* what a canceled task has for cleaning up */
+enum { GRACE_MS = 10000 }; /* what a canceled task has for cleaning up */
 
 /* What tasks keep per loop. */
 struct task_loop {
-    struct list next;            /* among all loops */
-    struct list finished;        /* operations whose continuation is due */
-    struct list roots;           /* tasks without parent */
+    struct list next;     /* among all loops */
+    struct list finished; /* operations whose continuation is due */
+    struct list roots;    /* tasks without parent */
     struct deferred deliver;
-    atomic_uint_fast64_t alive;  /* written by the loop, read by anybody */
+    atomic_uint_fast64_t alive; /* written by the loop, read by anybody */
 };
 
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -47,7 +48,8 @@ static void count_alive(ath_loop *l, int by)
 {
     atomic_uint_fast64_t *n = &on_loop(l)->alive;
 
-    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + by, memory_order_relaxed);
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + by,
+                          memory_order_relaxed);
 }
 
 uint64_t task_alive(void)
@@ -55,9 +57,10 @@ uint64_t task_alive(void)
     uint64_t n = begun_waiting();
 
     pthread_mutex_lock(&loops_lock);
-    list_each (node, next, &loops)
-        n += atomic_load_explicit(&list_entry(node, struct task_loop, next)->alive,
-                                  memory_order_relaxed);
+    list_each (node, next, &loops) {
+        struct task_loop *on = list_entry(node, struct task_loop, next);
+        n += atomic_load_explicit(&on->alive, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&loops_lock);
     return n;
 }
@@ -271,8 +274,9 @@ static void end_unanswered(ath_task *t)
     ath_err e;
 
     err_reset(&e);
-    err_raise(&e, "plugin_unanswered", "plugin \"%s\" neither answered nor started anything in \"%s\"",
-              task_owner(t), t->label ? t->label : t->type->name);
+    err_raise(&e, "plugin_unanswered",
+              "plugin \"%s\" neither answered nor started anything in \"%s\"", task_owner(t),
+              t->label ? t->label : t->type->name);
     task_end(t, e.rc, &e, NULL);
 }
 

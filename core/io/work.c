@@ -133,7 +133,8 @@ static void removal_over(uv_work_t *w, int status)
     free(w->data);
 }
 
-static void removal_start(void *p) /* the task's arena goes: a folder may be large, so not on the loop */
+static void
+removal_start(void *p) /* the task's arena goes: a folder may be large, so not on the loop */
 {
     struct removal *r = p;
 

@@ -1,13 +1,13 @@
 /* `athena dev`, as a step machine:
  *
  *     prepare -> init -> start -> seed -> serve -> run -> stop server -> stop database -> done
- *                 |________|_______|_______|________|______^   a failure, a cancel (Ctrl-C), a child that
- *                                                             ended, the end of --exec's command
+ *                 |________|_______|_______|________|______^
+ *                 by a failure, a cancel (Ctrl-C), a child that ended, the end of --exec's command
  *
- * PostgreSQL, the server and the command are parts: forks whose ends come at any time. All else is one
- * wait at a time. Each continuation notes what happened and steps; the machine alone decides.
- * A cancel sends TERM to every child at once. For PostgreSQL that means "no new clients", which suits:
- * the server finishes its requests, and then PostgreSQL is told to be quick.
+ * PostgreSQL, the server and the command are parts: forks whose ends come at any time. All else is
+ * one wait at a time. Each continuation notes what happened and steps; the machine alone decides.
+ * A cancel sends TERM to every child at once. For PostgreSQL that means "no new clients", which
+ * suits: the server finishes its requests, and then PostgreSQL is told to be quick.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -18,17 +18,19 @@
 
 enum {
     PAUSE_MS = 30,
-    START_LIMIT_MS = 120000,     /* recovery after a crash included */
+    START_LIMIT_MS = 120000, /* recovery after a crash included */
     PING_LIMIT_MS = 60000,
     PORT_TRIES = 5,
     ARGS = 24,
     SUSPEND = 1
 };
 
+/* clang-format off */
 enum dev_state {
     DEV_PREPARE, DEV_INIT, DEV_START, DEV_SEED, DEV_SERVE, DEV_RUN, DEV_STOP_SERVER, DEV_STOP_DATABASE,
     DEV_DONE
 };
+/* clang-format on */
 
 /* clang-format off */
 static const struct { const char *name; uint32_t next; } states[] = {
@@ -48,20 +50,20 @@ struct dev {
     const struct options *o;
     ath_task *task;
     enum dev_state state;
-    bool waiting;                /* for the one operation of this state */
-    bool entered;                /* this state has begun */
-    bool stopping;               /* wanted: the way down */
-    bool answered;               /* the server did */
-    int rc;                      /* of the failure that stops it; 0: none */
+    bool waiting;  /* for the one operation of this state */
+    bool entered;  /* this state has begun */
+    bool stopping; /* wanted: the way down */
+    bool answered; /* the server did */
+    int rc;        /* of the failure that stops it; 0: none */
     char why[512];
-    int status;                  /* exit status */
-    uint64_t since_ms;           /* when this state began */
-    unsigned ports;              /* tried */
+    int status;        /* exit status */
+    uint64_t since_ms; /* when this state began */
+    unsigned ports;    /* tried */
     int64_t port;
     struct place place;
     struct part database, server, command;
-    struct buf tool;             /* what initdb or psql said last */
-    const char *argv[ARGS];      /* of the tool */
+    struct buf tool;        /* what initdb or psql said last */
+    const char *argv[ARGS]; /* of the tool */
 };
 
 static int dev_step(struct dev *d, ath_err *e);
@@ -123,7 +125,8 @@ static int on_tool(ath_task *t, const ath_done *done, ath_err *e)
         ath_str said = buf_view(&d->tool);
         char words[400];
 
-        snprintf(words, sizeof(words), "%s failed: %.*s", d->argv[4], (int)(said.n < 300 ? said.n : 300), said.p);
+        snprintf(words, sizeof(words), "%s failed: %.*s", d->argv[4],
+                 (int)(said.n < 300 ? said.n : 300), said.p);
         failed(d, ATH_E_UPSTREAM, str_of(words));
     }
     return on_done(t, done, e);
@@ -194,8 +197,9 @@ ATH_PRINTF(2, 3) static const char *text(struct dev *d, const char *fmt, ...)
     return buf_view(&out).p;
 }
 
-/* "athena --as-child OPTIONS PROGRAM NAME ...": PostgreSQL's programs refuse root. If we are killed,
- * PostgreSQL is told to stop (2: SIGINT) and not killed, too. Returns where its arguments go. */
+/* "athena --as-child OPTIONS PROGRAM NAME ...": PostgreSQL's programs refuse root. If we are
+ * killed, PostgreSQL is told to stop (2: SIGINT) and not killed, too. Returns where its arguments
+ * go. */
 static const char **drop_to_user(struct dev *d, const char *argv[ARGS], const char *program)
 {
     const char *user = d->place.user;
@@ -222,7 +226,8 @@ static int run_tool(struct dev *d, ath_child *c, ath_err *e)
 static int run_initdb(struct dev *d, ath_err *e)
 {
     const char **a = drop_to_user(d, d->argv, "initdb");
-    static const char *const rest[] = { "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync", NULL };
+    static const char *const rest[] = { "-U",   "postgres",    "--auth=trust", "-E",
+                                        "UTF8", "--no-locale", "--no-sync",    NULL };
     ath_child c = { 0 };
 
     *a++ = "-D";
@@ -272,8 +277,12 @@ static int start_database(struct dev *d, ath_err *e)
     *a++ = "-c";
     *a++ = "logging_collector=off";
     *a = NULL;
-    d->database = (struct part){ .name = "PostgreSQL", .argv = argv, .flags = ATH_CHILD_SELF,
-                                 .kill_after_ms = 30000, .owner = d, .over = on_part_over };
+    d->database = (struct part){ .name = "PostgreSQL",
+                                 .argv = argv,
+                                 .flags = ATH_CHILD_SELF,
+                                 .kill_after_ms = 30000,
+                                 .owner = d,
+                                 .over = on_part_over };
     snprintf(d->database.log, sizeof(d->database.log), "%s/postgres.log", d->place.state);
     return part_start(d->task, &d->database, e);
 }
@@ -281,9 +290,10 @@ static int start_database(struct dev *d, ath_err *e)
 /* The server sees little of our environment, so that a developer's variables do not change it. */
 static const char *const *server_env(struct dev *d)
 {
-    static const char *const passed[] = { "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS", "TZ",
-                                          "TMPDIR", "RUST_LOG", "LD_LIBRARY_PATH", "ATHENA_PLUGIN_DIR",
-                                          "NO_COLOR" };
+    static const char *const passed[] = {
+        "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS",    "LSAN_OPTIONS",      "TZ",
+        "TMPDIR",       "RUST_LOG",      "LD_LIBRARY_PATH", "ATHENA_PLUGIN_DIR", "NO_COLOR"
+    };
     const char **env = ath_new(ath_arena_of(d->task), sizeof(*env) * (ATH_COUNT(passed) + 2));
     size_t n = 0;
 
@@ -312,9 +322,14 @@ static int start_server(struct dev *d, ath_err *e)
     argv[3] = d->place.config;
     argv[4] = "--port";
     argv[5] = text(d, "%lld", (long long)d->port);
-    d->server = (struct part){ .name = "the server", .argv = argv, .env = server_env(d),
-                               .flags = ATH_CHILD_SELF, .kill_after_ms = 9000, .echo = !d->o->exec,
-                               .owner = d, .over = on_part_over };
+    d->server = (struct part){ .name = "the server",
+                               .argv = argv,
+                               .env = server_env(d),
+                               .flags = ATH_CHILD_SELF,
+                               .kill_after_ms = 9000,
+                               .echo = !d->o->exec,
+                               .owner = d,
+                               .over = on_part_over };
     snprintf(d->server.log, sizeof(d->server.log), "%s/server.log", d->place.state);
     return part_start(d->task, &d->server, e);
 }
@@ -347,8 +362,12 @@ static int start_command(struct dev *d, ath_err *e)
         if (!set)
             env[n++] = environ[i];
     }
-    d->command = (struct part){ .name = "the command", .argv = argv, .env = env, .flags = ATH_CHILD_SHOW,
-                                .owner = d, .over = on_command_over };
+    d->command = (struct part){ .name = "the command",
+                                .argv = argv,
+                                .env = env,
+                                .flags = ATH_CHILD_SHOW,
+                                .owner = d,
+                                .over = on_command_over };
     return part_start(d->task, &d->command, e);
 }
 

@@ -35,8 +35,12 @@ static int on_exited(ath_task *t, const ath_done *d, ath_err *e)
 static int run(ath_task *t, void *arg, ath_err *e)
 {
     struct part *p = arg;
-    ath_child c = { .size = sizeof(c), .flags = p->flags, .argv = p->argv, .env = p->env,
-                    .kill_after_ms = p->kill_after_ms, .line = p->log[0] ? on_line : NULL };
+    ath_child c = { .size = sizeof(c),
+                    .flags = p->flags,
+                    .argv = p->argv,
+                    .env = p->env,
+                    .kill_after_ms = p->kill_after_ms,
+                    .line = p->log[0] ? on_line : NULL };
 
     p->task = t;
     return ath_host_->task->spawn(t, &c, on_exited, p, e);

@@ -9,7 +9,8 @@
 
 static struct sockaddr_in local(int64_t port)
 {
-    return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+    return (struct sockaddr_in){ .sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)port),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 }
 
@@ -31,7 +32,8 @@ int64_t ping_free_port(int64_t port)
 
 bool ping(int64_t port)
 {
-    static const char request[] = "GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    static const char request[] =
+        "GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     struct timeval limit = { .tv_sec = 1 };
     struct sockaddr_in a = local(port);
     char answer[16] = { 0 };

@@ -4,8 +4,8 @@
  *     STATE/admin.key      mode 0600, made once
  *     STATE/config.yaml    mode 0600, written at every start
  *     STATE/pg/data        the cluster; pg belongs to the user that PostgreSQL runs as
- *     STATE/pg/.s.PGSQL... its socket, in reach of that user (and root) alone: so it needs no password
- *     STATE/logs, *.log    what server and PostgreSQL say
+ *     STATE/pg/.s.PGSQL... its socket, in reach of that user (and root) alone: so it needs no
+ * password STATE/logs, *.log    what server and PostgreSQL say
  *
  * A killed `athena dev` leaves at most processes of PostgreSQL behind. They are found by their
  * working folder, which is the cluster, and are stopped before anything else is done: only then it
@@ -81,8 +81,10 @@ static int find_bin(struct place *p, ath_err *e)
     if (given && *given) {
         snprintf(p->bin, sizeof(p->bin), "%s", given);
         return has_server(p->bin) ? 0
-                                  : ath_fail(e, ATH_E_CONFIG, "folder \"%s\" of ATHENA_DEV_PG_BIN has no "
-                                             "PostgreSQL server", given);
+                                  : ath_fail(e, ATH_E_CONFIG,
+                                             "folder \"%s\" of ATHENA_DEV_PG_BIN has no "
+                                             "PostgreSQL server",
+                                             given);
     }
     if (newest_of_debian(p->bin))
         return 0;
@@ -91,7 +93,8 @@ static int find_bin(struct place *p, ath_err *e)
         if (folder.n && has_server(p->bin))
             return 0;
     }
-    return ath_fail(e, ATH_E_MISSING, "could not find a PostgreSQL server: install the package "
+    return ath_fail(e, ATH_E_MISSING,
+                    "could not find a PostgreSQL server: install the package "
                     "postgresql, or name the folder of its programs in ATHENA_DEV_PG_BIN");
 }
 
@@ -131,8 +134,8 @@ static int make_folders(char *path, ath_err *e)
     return rc < 0 ? rc : make_folder(path, 0711, e);
 }
 
-/* Without links and doubled slashes: as /proc shows it. When PostgreSQL runs as somebody else he must
- * get through. */
+/* Without links and doubled slashes: as /proc shows it. When PostgreSQL runs as somebody else he
+ * must get through. */
 static int real_state(struct place *p, ath_err *e)
 {
     char *real = realpath(p->state, NULL);
@@ -153,7 +156,8 @@ static int set_state(struct place *p, ath_err *e)
         snprintf(p->state, sizeof(p->state), "%s", p->wanted);
     else if (!p->wanted[0] && (rc = usual_state(p->state, e)) < 0)
         return rc;
-    else if (p->wanted[0] && (!getcwd(cwd, sizeof(cwd)) || path_set(p->state, cwd, p->wanted, e) < 0))
+    else if (p->wanted[0] &&
+             (!getcwd(cwd, sizeof(cwd)) || path_set(p->state, cwd, p->wanted, e) < 0))
         return ath_fail(e, ATH_E_CONFIG, "cannot use state folder \"%s\"", p->wanted);
     if ((rc = make_folders(p->state, e)) < 0 || (rc = real_state(p, e)) < 0 ||
         (rc = path_set(p->pg, p->state, "pg", e)) < 0 ||
@@ -161,7 +165,8 @@ static int set_state(struct place *p, ath_err *e)
         (rc = path_set(p->config, p->state, "config.yaml", e)) < 0)
         return rc;
     if (strlen(p->pg) + sizeof("/.s.PGSQL.5432") > SOCKET_PATH_MAX)
-        return ath_fail(e, ATH_E_CONFIG, "path of state folder \"%s\" is too long for a socket", p->state);
+        return ath_fail(e, ATH_E_CONFIG, "path of state folder \"%s\" is too long for a socket",
+                        p->state);
     return 0;
 }
 
@@ -179,8 +184,10 @@ static int take_lock(struct place *p, ath_err *e)
         if (read(p->lock, pid, sizeof(pid) - 1) <= 0)
             pid[0] = 0;
         close(p->lock);
-        return ath_fail(e, ATH_E_CONFLICT, "state folder \"%s\" is in use by athena dev, process %s; "
-                        "--state names another one", p->state, pid[0] ? pid : "unknown");
+        return ath_fail(e, ATH_E_CONFLICT,
+                        "state folder \"%s\" is in use by athena dev, process %s; "
+                        "--state names another one",
+                        p->state, pid[0] ? pid : "unknown");
     }
     snprintf(pid, sizeof(pid), "%d", (int)getpid());
     if (ftruncate(p->lock, 0) < 0 || pwrite(p->lock, pid, strlen(pid), 0) < 0)
@@ -272,7 +279,8 @@ void place_database_stop(const struct place *p)
 
 static int heal(const struct place *p, ath_err *e)
 {
-    static const char *const stale[] = { "data/postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432" };
+    static const char *const stale[] = { "data/postmaster.pid", ".s.PGSQL.5432.lock",
+                                         ".s.PGSQL.5432" };
     char path[PATH_BYTES * 2];
 
     if (each_orphan(p, NULL, 0) > 0) {
@@ -280,8 +288,10 @@ static int heal(const struct place *p, ath_err *e)
         if (!orphans_end(p, STOP_MS)) {
             each_orphan(p, send_signal, SIGKILL);
             if (!orphans_end(p, KILL_MS))
-                return ath_fail(e, ATH_E_CONFLICT, "could not stop the PostgreSQL that a killed athena dev "
-                                "left in \"%s\"", p->data);
+                return ath_fail(e, ATH_E_CONFLICT,
+                                "could not stop the PostgreSQL that a killed athena dev "
+                                "left in \"%s\"",
+                                p->data);
         }
     }
     for (size_t i = 0; i < ATH_COUNT(stale); i++) {
@@ -301,8 +311,8 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 /* All that this plugin makes, and nothing else that may be there. */
 static int begin_anew(const struct place *p, ath_err *e)
 {
-    static const char *const made[] = { "pg", "logs", "config.yaml", "admin.key", "postgres.log",
-                                        "server.log" };
+    static const char *const made[] = { "pg",        "logs",         "config.yaml",
+                                        "admin.key", "postgres.log", "server.log" };
     char path[PATH_BYTES];
 
     for (size_t i = 0; i < ATH_COUNT(made); i++) {
@@ -332,7 +342,8 @@ static int choose_user(struct place *p, ath_err *e)
         return ath_fail(e, ATH_E_MISSING, "there is no user \"postgres\" to run PostgreSQL as");
     snprintf(p->user, sizeof(p->user), "%s", pw->pw_name);
     if (chown(p->pg, pw->pw_uid, pw->pw_gid) < 0)
-        return ath_fail(e, ATH_E_CONFIG, "could not give folder \"%s\" to user \"%s\": %m", p->pg, p->user);
+        return ath_fail(e, ATH_E_CONFIG, "could not give folder \"%s\" to user \"%s\": %m", p->pg,
+                        p->user);
     return 0;
 }
 
@@ -348,8 +359,10 @@ static int check_way(const struct place *p, ath_err *e)
             continue;
         *c = 0;
         if (stat(path, &st) == 0 && !(st.st_mode & S_IXOTH))
-            return ath_fail(e, ATH_E_CONFIG, "user \"%s\" cannot reach the state folder through \"%s\": "
-                            "choose another one with --state", p->user, path);
+            return ath_fail(e, ATH_E_CONFIG,
+                            "user \"%s\" cannot reach the state folder through \"%s\": "
+                            "choose another one with --state",
+                            p->user, path);
         *c = '/';
     }
     return 0;
@@ -401,8 +414,8 @@ static void put_uri(const struct place *p, const char *database, char ret[URI_BY
 
     buf_printf(&b, "postgres://postgres@/%s?host=", database);
     for (const char *c = p->pg; *c; c++) {
-        bool plain = (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
-                     strchr("/-_.~", *c);
+        bool plain = (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') ||
+                     (*c >= 'A' && *c <= 'Z') || strchr("/-_.~", *c);
 
         buf_printf(&b, plain ? "%c" : "%%%02X", (unsigned char)*c);
     }

@@ -2,10 +2,12 @@
 #include "dev.h"
 
 static const ath_field fields[] = {
-    ATH_INT(struct options, port, "port", "4052", "0..65535", "TCP port of the server; 0 picks a free one."),
+    ATH_INT(struct options, port, "port", "4052", "0..65535",
+            "TCP port of the server; 0 picks a free one."),
     ATH_STR(struct options, state, "state", "", NULL,
             "Folder of databases, key and logs; empty: $XDG_STATE_HOME/athena/dev or the like."),
-    ATH_BOOL(struct options, fresh, "fresh", "false", "Begin anew: what the folder holds is removed."),
+    ATH_BOOL(struct options, fresh, "fresh", "false",
+             "Begin anew: what the folder holds is removed."),
     ATH_BOOL(struct options, exec, "exec", "false",
              "Run the command behind -- against it, then stop everything; exits with its status."),
     ATH_STR(struct options, command, "command...", "", NULL, "The command of --exec.",

@@ -1,4 +1,5 @@
-/* Child processes: what they inherit, their streams, how they are stopped, and that they die with us. */
+/* Child processes: what they inherit, their streams, how they are stopped, and that they die with
+ * us. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -70,7 +71,8 @@ static int on_end(ath_task *t, const ath_done *d, ath_err *e)
 {
     (void)e;
     if (d->rc == 0)
-        task_done(t, &(ath_done){ .size = sizeof(ath_done), .status = d->status, .signal = d->signal });
+        task_done(
+            t, &(ath_done){ .size = sizeof(ath_done), .status = d->status, .signal = d->signal });
     return d->rc;
 }
 
@@ -83,13 +85,21 @@ struct how {
 static int start(ath_task *t, void *arg, ath_err *e)
 {
     const struct how *h = arg;
-    ath_child c = { .size = sizeof(c), .flags = h->flags, .argv = h->argv, .env = h->env, .line = on_line,
-                    .timeout_ms = h->timeout_ms, .kill_after_ms = h->kill_after_ms };
+    ath_child c = { .size = sizeof(c),
+                    .flags = h->flags,
+                    .argv = h->argv,
+                    .env = h->env,
+                    .line = on_line,
+                    .timeout_ms = h->timeout_ms,
+                    .kill_after_ms = h->kill_after_ms };
 
     return task_spawn(t, &c, on_end, NULL, e);
 }
 
-#define SH(script) { "sh", "-c", script, NULL }
+#define SH(script)                                                                                 \
+    {                                                                                              \
+        "sh", "-c", script, NULL                                                                   \
+    }
 
 START_TEST(lines_and_status_come_back)
 {
@@ -126,26 +136,31 @@ END_TEST
 
 START_TEST(only_what_is_given_is_inherited)
 {
-    struct how h = { .argv = SH("echo $SECRET-$GIVEN; test -n \"$PATH\" && echo path; ls /proc/self/fd | wc -l;"
-                                "read pid comm state ppid group rest < /proc/self/stat;"
-                                "test $pid = $group && echo leader; stat -c %a ."),
-                     .env = { "GIVEN=yes" } };
+    struct how h = {
+        .argv = SH("echo $SECRET-$GIVEN; test -n \"$PATH\" && echo path; ls /proc/self/fd | wc -l;"
+                   "read pid comm state ppid group rest < /proc/self/stat;"
+                   "test $pid = $group && echo leader; stat -c %a ."),
+        .env = { "GIVEN=yes" }
+    };
     int fd = open("/dev/null", O_RDONLY); /* not closed on exec */
 
     setenv("SECRET", "no", 1);
     run(start, &h);
     close(fd);
-    ck_assert_str_eq(p.lines.p, "1:-yes\n1:path\n1:4\n1:leader\n1:700\n"); /* 0, 1, 2 and the folder */
+    ck_assert_str_eq(p.lines.p,
+                     "1:-yes\n1:path\n1:4\n1:leader\n1:700\n"); /* 0, 1, 2 and the folder */
 }
 END_TEST
 
 START_TEST(a_program_that_is_not_there_is_refused)
 {
-    struct how h = { .argv = { "no-such-program-here" } }, path = { .argv = { "/no/such/program" } };
+    struct how h = { .argv = { "no-such-program-here" } },
+               path = { .argv = { "/no/such/program" } };
 
     run(start, &h);
     ck_assert_int_eq(p.rc, ATH_E_MISSING);
-    ck_assert_str_eq(err_get(&p.err, "message").p, "could not find program \"no-such-program-here\"");
+    ck_assert_str_eq(err_get(&p.err, "message").p,
+                     "could not find program \"no-such-program-here\"");
     run(start, &path);
     ck_assert_int_eq(p.rc, ATH_E_MISSING);
 }
@@ -175,7 +190,8 @@ START_TEST(a_timeout_terminates_and_then_kills)
 {
     struct how polite = { .argv = { "sleep", "60" }, .timeout_ms = 50 };
     struct how stubborn = { .argv = SH("trap '' TERM; echo up; while :; do sleep 1; done"),
-                            .timeout_ms = 300, .kill_after_ms = 50 };
+                            .timeout_ms = 300,
+                            .kill_after_ms = 50 };
     uint64_t from = clock_ms();
 
     run(start, &polite);
@@ -238,7 +254,8 @@ static int both_over(ath_task *t, const ath_done *d, ath_err *e)
 {
     (void)e;
     if (++p.over == 2)
-        task_done(t, &(ath_done){ .size = sizeof(ath_done), .status = d->status, .signal = d->signal });
+        task_done(
+            t, &(ath_done){ .size = sizeof(ath_done), .status = d->status, .signal = d->signal });
     return 0;
 }
 
@@ -371,8 +388,10 @@ END_TEST
 START_TEST(the_shim_drops_to_a_user)
 {
     struct how h = { .argv = { "athena", "--as-child", "user=nobody", "/bin/sh", "sh", "-c",
-                               "id -un; id -Gn; pwd" }, .flags = ATH_CHILD_SELF };
-    struct how unknown = { .argv = { "athena", "--as-child", "user=no-such-user", "/bin/true", "true" },
+                               "id -un; id -Gn; pwd" },
+                     .flags = ATH_CHILD_SELF };
+    struct how unknown = { .argv = { "athena", "--as-child", "user=no-such-user", "/bin/true",
+                                     "true" },
                            .flags = ATH_CHILD_SELF };
 
     if (geteuid() == 0) {
@@ -440,9 +459,9 @@ START_TEST(children_die_with_us_unless_they_are_kept)
 }
 END_TEST
 
-SUITE("child", lines_and_status_come_back, long_lines_come_in_pieces, only_what_is_given_is_inherited,
-      a_program_that_is_not_there_is_refused, a_timeout_terminates_and_then_kills,
-      canceling_ends_the_whole_group, bytes_go_through_a_child_and_never_pile_up,
-      output_of_a_tool_that_failed_never_looks_complete, a_reader_that_has_enough_stops_the_child,
-      a_child_that_does_not_read_cancels_the_writer, the_shim_drops_to_a_user,
-      children_die_with_us_unless_they_are_kept)
+SUITE("child", lines_and_status_come_back, long_lines_come_in_pieces,
+      only_what_is_given_is_inherited, a_program_that_is_not_there_is_refused,
+      a_timeout_terminates_and_then_kills, canceling_ends_the_whole_group,
+      bytes_go_through_a_child_and_never_pile_up, output_of_a_tool_that_failed_never_looks_complete,
+      a_reader_that_has_enough_stops_the_child, a_child_that_does_not_read_cancels_the_writer,
+      the_shim_drops_to_a_user, children_die_with_us_unless_they_are_kept)

@@ -7,6 +7,7 @@
 
 START_TEST(addresses_are_told_apart)
 {
+    /* clang-format off */
     static const struct {
         const char *text;
         enum address_class is;
@@ -27,6 +28,7 @@ START_TEST(addresses_are_told_apart)
         { "ff02::1", ADDRESS_SPECIAL },       { "2001:db8::1", ADDRESS_SPECIAL },
         { "::7f00:1", ADDRESS_LOOPBACK },
     };
+    /* clang-format on */
     union address a;
 
     for (size_t i = 0; i < ATH_COUNT(table); i++) {
@@ -111,7 +113,8 @@ START_TEST(names_are_resolved_later_and_once)
     }
     loop_run(l);
     ck_assert_int_eq(last_rc, ATH_E_UPSTREAM);
-    ck_assert_ptr_nonnull(strstr(err_get(&last_err, "message").p, "could not resolve host \"no host"));
+    ck_assert_ptr_nonnull(
+        strstr(err_get(&last_err, "message").p, "could not resolve host \"no host"));
     loop_free(l);
 }
 END_TEST
@@ -124,7 +127,8 @@ START_TEST(digests_match_published_examples)
     ck_assert_str_eq(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     crypto_sha256_hex(ATH_S(""), text);
     ck_assert_str_eq(text, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    crypto_hmac_sha256_hex(ATH_S("Jefe"), ATH_S("what do ya want for nothing?"), text); /* RFC 4231, 2 */
+    crypto_hmac_sha256_hex(ATH_S("Jefe"), ATH_S("what do ya want for nothing?"),
+                           text); /* RFC 4231, 2 */
     ck_assert_str_eq(text, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     crypto_hmac_sha256_hex((ath_str){ NULL, 0 }, ATH_S(""), text);
     ck_assert_str_eq(text, "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");

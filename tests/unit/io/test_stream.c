@@ -154,7 +154,8 @@ static int reader_over(ath_task *t, const ath_done *d, ath_err *e)
 
 static int run_both(ath_task *t, void *arg, ath_err *e)
 {
-    ath_fork w = { .size = sizeof(w), .run = run_writer }, r = { .size = sizeof(r), .run = run_reader };
+    ath_fork w = { .size = sizeof(w), .run = run_writer },
+             r = { .size = sizeof(r), .run = run_reader };
 
     (void)arg;
     pipe_.s = stream_open(t, LIMIT);

@@ -1,4 +1,5 @@
-/* Tasks and operations: exactly once, later; the end, leaving, canceling; forks and background work. */
+/* Tasks and operations: exactly once, later; the end, leaving, canceling; forks and background
+ * work. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -323,7 +324,6 @@ static int canceled_then(ath_task *t, const ath_done *d, ath_err *e)
     return 0;
 }
 
-
 static void cancel_it(struct deadline *d)
 {
     (void)d;
@@ -453,7 +453,9 @@ static void note_freed(void *arg)
 
 static int giving_child(ath_task *t, void *arg, ath_err *e)
 {
-    ath_done d = { .size = sizeof(d), .rows = arena_alloc(&t->arena, 16), .stream = stream_open(t, 0) };
+    ath_done d = { .size = sizeof(d),
+                   .rows = arena_alloc(&t->arena, 16),
+                   .stream = stream_open(t, 0) };
 
     (void)arg, (void)e;
     arena_own(&t->arena, NULL, note_freed);

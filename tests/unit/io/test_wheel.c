@@ -61,8 +61,10 @@ static void new_loop(void)
 
 START_TEST(deadlines_of_all_distances_fire_neither_early_nor_late)
 {
-    static const uint64_t away[] = { 1, 9, 10, 11, 639, 640, 641, 649, 650, 40950, 40960, 41000, 2621430,
-                                     2621440, 2621450, 167772160, 167772170, 10737418240, 30000000000 };
+    static const uint64_t away[] = { 1,         9,         10,          11,         639,
+                                     640,       641,       649,         650,        40950,
+                                     40960,     41000,     2621430,     2621440,    2621450,
+                                     167772160, 167772170, 10737418240, 30000000000 };
     struct deadline d;
 
     new_loop();
@@ -84,7 +86,8 @@ START_TEST(deadlines_of_all_distances_fire_neither_early_nor_late)
 }
 END_TEST
 
-/* Against a list that is searched: thousands of sets, moves and clears, each fires when it should. */
+/* Against a list that is searched: thousands of sets, moves and clears, each fires when it should.
+ */
 enum { N = 500 };
 static struct item {
     struct deadline d;
