@@ -354,8 +354,8 @@ void acceptor_stop(struct acceptor *a)
         acceptor_free(a);
     else
         for (uint32_t i = 0, n = a->listeners; i < n; i++) {
-            uv_poll_stop(&a->listener[i].poll);
-            close(a->listener[i].fd);
+            int fd = a->listener[i].fd;
             uv_close((uv_handle_t *)&a->listener[i].poll, on_listener_closed);
+            close(fd);
         }
 }

@@ -143,9 +143,8 @@ static void conn_close(struct conn *c)
     atomic_fetch_sub_explicit(&c->hl->http->open, 1, memory_order_relaxed);
     if (c->fd < 0)
         return;
-    uv_poll_stop(&c->poll);
-    close(c->fd);
     uv_close((uv_handle_t *)&c->poll, on_closed);
+    close(c->fd); /* after the loop has let go of it: its number may be taken at once */
 }
 
 static void drop_all(struct list *l, enum req_ending ending)

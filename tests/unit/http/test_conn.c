@@ -453,7 +453,8 @@ START_TEST(a_slow_reader_disturbs_nobody_and_is_cut)
     struct http_limits limits = lab_limits;
     struct buf b = BUF_HEAP;
     int slow, stuck, small = 4096, fd;
-    uint64_t before;
+    uint64_t before, sent = 0;
+    unsigned cut = 0;
 
     limits.write_ms = 400;
     lab_open(limits);
@@ -472,15 +473,17 @@ START_TEST(a_slow_reader_disturbs_nobody_and_is_cut)
     }
     ck_assert_uint_lt(clock_ms() - before, 3000);
     wait_for(&lab.accounts, 22); /* both readers are gone by now */
-    wait_for(&lab.left, 0);
     close(fd);
     close(slow);
     close(stuck);
     buf_free(&b);
     lab_close();
-    ck_assert_int_eq(lab.account[20].ending, REQ_CUT);
-    ck_assert_int_eq(lab.account[21].ending, REQ_CUT);
-    ck_assert_uint_lt(lab.account[20].sent_bytes + lab.account[21].sent_bytes, 20000000);
+    for (int i = 0; i < 22; i++) {
+        cut += lab.account[i].ending == REQ_CUT;
+        sent += lab.account[i].sent_bytes;
+    }
+    ck_assert_uint_eq(cut, 2);
+    ck_assert_uint_lt(sent, 20000000);
 }
 END_TEST
 
