@@ -180,6 +180,6 @@ void reply_error(struct req *r, const ath_err *e);
 
 /* out.c */
 void conn_flush(void *conn);                              /* deferred, and when it can be written to */
-void conn_answered(struct conn *c, struct exchange *x);   /* the answer of x, or more of it, is there */
+void conn_answered(struct conn *c);                       /* an answer, or more of one, is there */
 
 #endif

@@ -95,7 +95,7 @@ static bool may_keep(const struct conn *c, const struct exchange *x)
         return false;
     if (x->req.sending && x->req.minor == 0 && !(x->set & SET_LENGTH))
         return false; /* its end is the connection's */
-    return !c->eof || c->queued > 1;
+    return !c->eof || x->req.node.next != &c->queue;
 }
 
 static void put_head(struct conn *c, struct exchange *x, struct buf *out)
@@ -305,8 +305,7 @@ void conn_flush(void *conn)
     conn_update(c);
 }
 
-void conn_answered(struct conn *c, struct exchange *x)
+void conn_answered(struct conn *c)
 {
-    (void)x;
     loop_defer(c->hl->loop, &c->flush);
 }

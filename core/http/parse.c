@@ -443,7 +443,7 @@ void parse_refuse(struct conn *c, int status)
     x->started = x->req.answered = true;
     list_push(&c->queue, &x->req.node);
     c->queued++;
-    conn_answered(c, x);
+    conn_answered(c);
 }
 
 static void head_end(struct conn *c)

@@ -321,7 +321,7 @@ static void on_sending(ath_stream *s, void *impl)
 
     (void)s;
     if (r->conn)
-        conn_answered(r->conn, exchange_of(r));
+        conn_answered(r->conn);
 }
 
 int req_send(ath_req *t, int status, const char *type, ath_stream *body)
@@ -337,11 +337,13 @@ int req_send(ath_req *t, int status, const char *type, ath_stream *body)
         task_end(&r->task, 0, NULL, NULL);
         return 0;
     }
+    if (t != &r->task) /* a fork's, which may end before its bytes have gone */
+        stream_move(body, &r->task);
     r->sending = body;
     r->task.held = 1;
     r->mark[MARK_REPLY] = r->conn ? r->conn->hl->now_ns : 0;
     stream_consume(body, on_sending, r);
     if (r->conn)
-        conn_answered(r->conn, exchange_of(r));
+        conn_answered(r->conn);
     return 0;
 }

@@ -1,4 +1,5 @@
 /* A real server on loopback: order, framing, limits, clients that are slow or leave, draining. */
+#include <sys/resource.h>
 #include <sys/un.h>
 
 #include "lab.h"
@@ -507,6 +508,12 @@ START_TEST(uploads_are_read_as_they_come)
     usleep(20000);
     say(fd, "3\r\nabc\r\n0\r\n\r\n");
     hear(fd, &b, "\r\n\r\n6");
+    buf_reset(&b);
+    say(fd, "POST /hasty HTTP/1.1\r\n" HOST "Content-Length: 2000000\r\n\r\n");
+    for (int i = 0; i < 20; i++)
+        say_n(fd, piece, sizeof(piece));
+    ck_assert(hear_all(fd, &b)); /* not lost to a reset, though its body was not read */
+    ck_assert(strstr(b.p, "connection: close") && str_ends(buf_view(&b), "enough"));
     close(fd);
     buf_free(&b);
     lab_close();
@@ -637,7 +644,7 @@ START_TEST(a_unix_socket)
     ck_assert(mkdtemp(folder));
     snprintf(to.sun_path, sizeof(to.sun_path), "%s/s", folder);
     for (int i = 0; i < 2; i++) {
-        lab_open_at(lab_limits, to.sun_path);
+        lab_open_at(lab_limits, (struct acceptor_options){ .unix_path = to.sun_path });
         fd = socket(AF_UNIX, SOCK_STREAM, 0);
         ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
         say(fd, "GET /look/x HTTP/1.1\r\n" HOST "\r\n");
@@ -653,6 +660,89 @@ START_TEST(a_unix_socket)
     unlink(to.sun_path);
     rmdir(folder);
     buf_free(&b);
+}
+END_TEST
+
+START_TEST(sockets_that_were_handed_in)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int was = dup(3), fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct buf b = BUF_HEAP;
+    char pid[16];
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    ck_assert_int_eq(listen(fd, 5), 0);
+    if (fd != 3) {
+        ck_assert_int_eq(dup2(fd, 3), 3);
+        close(fd);
+    }
+    snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    setenv("LISTEN_PID", pid, 1);
+    setenv("LISTEN_FDS", "1", 1);
+    lab_open_at(lab_limits, (struct acceptor_options){ .inherited = true });
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    fd = dial();
+    say(fd, "GET /ping HTTP/1.1\r\n" HOST "\r\n");
+    hear(fd, &b, "pong");
+    close(fd);
+    lab_close();
+    if (was >= 0) {
+        dup2(was, 3);
+        close(was);
+    }
+    buf_free(&b);
+}
+END_TEST
+
+START_TEST(what_cannot_be_listened_on)
+{
+    struct acceptor_options wrong[] = {
+        { .host = "127.0.0.1", .port = 0 }, { .inherited = true }, { .host = "256.1.1.1" },
+        { .unix_path = "/nonexistent/athena/socket" }, { .port = 1 },
+    };
+    static const char *const why[] = {
+        "Address already in use", "no listening socket was handed in", "could not resolve",
+        "could not listen on \"/nonexistent/athena/socket\"", "neither a host nor a socket path",
+    };
+    struct acceptor *a;
+    struct ath_err e;
+
+    lab_open(lab_limits);
+    wrong[0].port = acceptor_port(lab.acceptor);
+    for (size_t i = 0; i < ATH_COUNT(wrong); i++) {
+        ck_assert_int_eq(acceptor_start(lab.control, &lab.loop, 1, &wrong[i], &a, &e), ATH_E_CONFIG);
+        ck_assert_msg(strstr(e.message, why[i]), "%s", e.message);
+    }
+    lab_close();
+}
+END_TEST
+
+START_TEST(out_of_descriptors)
+{
+    struct rlimit all, few;
+    struct buf b = BUF_HEAP;
+    int fd[2], probe;
+
+    lab_open(lab_limits);
+    for (int i = 0; i < 2; i++)
+        fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+    probe = dup(fd[0]); /* the lowest free one */
+    close(probe);
+    few = all;
+    few.rlim_cur = (rlim_t)probe;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    dial_with(fd[0]);
+    ck_assert(hear_all(fd[0], &b)); /* sent away, not left waiting */
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+    dial_with(fd[1]);
+    say(fd[1], "GET /ping HTTP/1.1\r\n" HOST "\r\n");
+    hear(fd[1], &b, "pong");
+    close(fd[0]);
+    close(fd[1]);
+    buf_free(&b);
+    lab_close();
 }
 END_TEST
 
@@ -696,7 +786,8 @@ START_TEST(idle_connections_cost_little)
 }
 END_TEST
 
-SUITE("conn", idle_connections_cost_little, keep_alive_and_close, http_1_0, pipelined_answers_come_in_order, writes_do_not_overtake,
+SUITE("conn", idle_connections_cost_little, sockets_that_were_handed_in, what_cannot_be_listened_on,
+      out_of_descriptors, keep_alive_and_close, http_1_0, pipelined_answers_come_in_order, writes_do_not_overtake,
       bodies, expectations, head_has_no_body, refusals, sizes_of_a_head,
       slow_heads_bodies_and_idle_ones_are_cut, a_deadline_is_answered, streams, big_answers_come_whole,
       a_slow_reader_disturbs_nobody_and_is_cut, uploads_are_read_as_they_come,
