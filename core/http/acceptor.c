@@ -1,9 +1,9 @@
 /* The listening sockets.
  *
- * They are polled on the control loop; each accepted descriptor is posted to the next HTTP loop. One
- * acceptor and a turn for each loop spread connections evenly and lose none when a loop is
- * slow, unlike a listening socket per loop. When descriptors run out, a reserved one is given up for
- * a moment to accept and close the client that waits: it hears no instead of nothing.
+ * They are polled on the control loop; each accepted descriptor is posted to the next HTTP loop.
+ * One acceptor and a turn for each loop spread connections evenly and lose none when a loop is
+ * slow, unlike a listening socket per loop. When descriptors run out, a reserved one is given up
+ * for a moment to accept and close the client that waits: it hears no instead of nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,9 +35,9 @@ struct acceptor {
     struct listener listener[LISTENERS];
     uint32_t listeners, handles;
     int reserve;
-    bool starved;                /* the last one could not be accepted */
+    bool starved; /* the last one could not be accepted */
     uint16_t port;
-    char *unix_path;             /* removed at the end */
+    char *unix_path; /* removed at the end */
     struct deadline pause;
 };
 
@@ -256,8 +256,8 @@ static int listen_unix(struct acceptor *a, const struct acceptor_options *o, ath
     int fd, why;
 
     if (n >= sizeof(to.sun_path))
-        return err_fail(e, ATH_E_CONFIG, "socket path \"%s\" is longer than %zu bytes", o->unix_path,
-                        sizeof(to.sun_path) - 1);
+        return err_fail(e, ATH_E_CONFIG, "socket path \"%s\" is longer than %zu bytes",
+                        o->unix_path, sizeof(to.sun_path) - 1);
     memcpy(to.sun_path, o->unix_path, n + 1);
     unix_clean(&to);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

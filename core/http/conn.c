@@ -8,8 +8,8 @@
  * answer (conn_linger: our side ends, the client gets a moment to read and to end its own, so that
  * the last answer is not lost to a reset), or us (drain, cut).
  *
- * The end of the client's side alone does not say whether it left or only has nothing more to ask: it
- * gets a short grace for its answers. Then its requests are left and their work is stopped.
+ * The end of the client's side alone does not say whether it left or only has nothing more to ask:
+ * it gets a short grace for its answers. Then its requests are left and their work is stopped.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -413,7 +413,7 @@ static void refuse_full(int fd)
     close(fd);
 }
 
-/* No delay for small answers; no more unsent bytes in the kernel than the limit of buffered ones. */
+/* No delay for small answers; no more unsent bytes in the kernel than may be buffered. */
 static void socket_options(const struct http_limits *l, int fd)
 {
     int one = 1, most = l->buffered && l->buffered < INT32_MAX ? (int)l->buffered : 0;

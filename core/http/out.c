@@ -2,9 +2,9 @@
  *
  * conn_flush() runs after everything that came in this turn has been worked on: what became ready
  * leaves in one write. Heads, small bodies and pieces of streams are gathered in the loop's
- * output buffer; a large body is written from where it lies, behind it. What the socket does not take
- * is kept with the connection (at most one buffer full), and nothing more is gathered and no stream
- * pulled until it has gone: a slow reader slows its own producer only.
+ * output buffer; a large body is written from where it lies, behind it. What the socket does not
+ * take is kept with the connection (at most one buffer full), and nothing more is gathered and no
+ * stream pulled until it has gone: a slow reader slows its own producer only.
  *
  * A write error is only noted here; the connection ends in conn_flush(), never below a handler.
  */
@@ -22,7 +22,7 @@ enum { CONTINUES = 32 };
 
 /* ---- bytes ---- */
 
-/* How many of these bytes the socket takes now; an error counts as none and marks the connection. */
+/* How many of these bytes the socket takes now; an error counts as none, and is noted. */
 static size_t wire(struct conn *c, struct iovec *iov, size_t count)
 {
     struct msghdr m = { .msg_iov = iov, .msg_iovlen = count };

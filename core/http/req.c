@@ -24,12 +24,18 @@ ath_str req_info(ath_req *t, const char *what)
         const char *name;
         ath_str value;
     } known[] = {
-        { "path", r->path },           { "method", r->method },
-        { "target", r->target },       { "query", r->query },
-        { "id", str_of(r->id) },       { "client", r->client_name },
-        { "given_id", r->given_id },   { "trace_id", r->trace_id },
-        { "span_id", str_of(r->span_id) }, { "parent_id", r->parent_id },
-        { "peer", r->peer },           { "route", pattern_of(r) },
+        { "path", r->path },
+        { "method", r->method },
+        { "target", r->target },
+        { "query", r->query },
+        { "id", str_of(r->id) },
+        { "client", r->client_name },
+        { "given_id", r->given_id },
+        { "trace_id", r->trace_id },
+        { "span_id", str_of(r->span_id) },
+        { "parent_id", r->parent_id },
+        { "peer", r->peer },
+        { "route", pattern_of(r) },
         { "label", str_of(r->task.label) },
         { "host", req_header(t, "host") },
         { "version", r->minor ? ATH_S("1.1") : ATH_S("1.0") },
@@ -249,7 +255,8 @@ static void put_value(struct buf *b, ath_str value)
 /* What the writer itself writes: remembered there, or nobody else's to set. */
 static bool is_special(struct exchange *x, const char *name, ath_str value)
 {
-    static const char *const ours[] = { "connection", "transfer-encoding", "date", "server", "vary" };
+    static const char *const ours[] = { "connection", "transfer-encoding", "date", "server",
+                                        "vary" };
 
     if (strcmp(name, "content-length") == 0) {
         if (str_u64(value, &x->declared))

@@ -35,8 +35,8 @@ static struct lab {
     ath_loop *control, *loop;
     struct acceptor *acceptor;
     struct account account[ACCOUNTS];
-    atomic_uint accounts, stopped;   /* stopped: operations of /never that were ended early */
-    atomic_uint left;                /* streams whose reader went */
+    atomic_uint accounts, stopped; /* stopped: operations of /never that were ended early */
+    atomic_uint left;              /* streams whose reader went */
 } lab;
 
 /* ---- handlers ---- */
@@ -232,7 +232,10 @@ static const ath_route lab_routes[] = {
     { .method = "GET", .path = "/inside", .handle = on_inside },
     { .method = "GET", .path = "/big", .handle = on_big },
     { .method = "GET", .path = "/stream", .handle = on_stream },
-    { .method = "POST", .path = "/upload", .handle = on_upload, .flags = ATH_RT_BODY,
+    { .method = "POST",
+      .path = "/upload",
+      .handle = on_upload,
+      .flags = ATH_RT_BODY,
       .max_body = 100000000 },
     { .method = "POST", .path = "/hasty", .handle = on_hasty, .flags = ATH_RT_BODY },
     { .method = "GET", .path = "/look/{name}", .handle = on_look },
@@ -240,7 +243,9 @@ static const ath_route lab_routes[] = {
 };
 
 static const struct phase lab_phases[] = {
-    { "route", phase_route }, { "cors", phase_cors },       { "body", phase_body },
+    { "route", phase_route },
+    { "cors", phase_cors },
+    { "body", phase_body },
     { "handler", phase_handler },
 };
 
@@ -279,9 +284,18 @@ static void lab_routes_fill(void)
 
 /* Limits that a test does not say are long; the others can be waited for. */
 static const struct http_limits lab_limits = {
-    .head_bytes = 131072, .head_fields = 96, .target_bytes = 65536, .body_bytes = 2u << 20,
-    .head_ms = 5000, .body_ms = 5000, .idle_ms = 5000, .write_ms = 5000, .request_ms = 5000,
-    .connections = 100, .pipeline = 16, .buffered = 65536,
+    .head_bytes = 131072,
+    .head_fields = 96,
+    .target_bytes = 65536,
+    .body_bytes = 2u << 20,
+    .head_ms = 5000,
+    .body_ms = 5000,
+    .idle_ms = 5000,
+    .write_ms = 5000,
+    .request_ms = 5000,
+    .connections = 100,
+    .pipeline = 16,
+    .buffered = 65536,
 };
 
 struct lab_start {
@@ -361,7 +375,8 @@ static void lab_close(void)
 
 static void dial_with(int fd)
 {
-    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(acceptor_port(lab.acceptor)),
+    struct sockaddr_in to = { .sin_family = AF_INET,
+                              .sin_port = htons(acceptor_port(lab.acceptor)),
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
@@ -446,7 +461,7 @@ ATH_UNUSED static void wait_for(atomic_uint *what, unsigned n)
     ck_assert_uint_ge(atomic_load(what), n);
 }
 
-#define HOST "Host: x\r\n"
+#define HOST  "Host: x\r\n"
 #define CLOSE "Connection: close\r\n"
 
 #endif

@@ -34,7 +34,8 @@ START_TEST(keep_alive_and_close)
     buf_reset(&b);
     say(fd, "GET /ping HTTP/1.1\r\n" HOST CLOSE "\r\nGET /ping HTTP/1.1\r\n" HOST "\r\n");
     ck_assert(hear_all(fd, &b));
-    ck_assert_uint_eq(count(b.p, "HTTP/1.1 "), 1); /* what follows Connection: close is no request */
+    ck_assert_uint_eq(count(b.p, "HTTP/1.1 "),
+                      1); /* what follows Connection: close is no request */
     ck_assert(strstr(b.p, "connection: close\r\n"));
     close(fd);
     buf_free(&b);
@@ -76,8 +77,9 @@ START_TEST(pipelined_answers_come_in_order)
     lab_open(lab_limits);
     fd = dial();
     before = clock_ms();
-    say(fd, "GET /slow?ms=200 HTTP/1.1\r\n" HOST "\r\nGET /slow?ms=201 HTTP/1.1\r\n" HOST "\r\n"
-            "GET /slow?ms=20 HTTP/1.1\r\n" HOST "\r\nGET /slow?ms=9 HTTP/1.1\r\n" HOST CLOSE "\r\n");
+    say(fd,
+        "GET /slow?ms=200 HTTP/1.1\r\n" HOST "\r\nGET /slow?ms=201 HTTP/1.1\r\n" HOST "\r\n"
+        "GET /slow?ms=20 HTTP/1.1\r\n" HOST "\r\nGET /slow?ms=9 HTTP/1.1\r\n" HOST CLOSE "\r\n");
     ck_assert(hear_all(fd, &b));
     at = strstr(b.p, "\r\n\r\n200");
     ck_assert(at && (at = strstr(at, "\r\n\r\n201")) && (at = strstr(at, "\r\n\r\n20HTTP")) &&
@@ -124,8 +126,10 @@ END_TEST
 START_TEST(bodies)
 {
     static const char *const pieces[] = {
-        "POST /ec", "ho HTTP/1.1\r\nHo", "st: x\r", "\nTransfer-Enc", "oding: chunked\r\n", "\r\n3\r",
-        "\nabc\r\n", "2;x=y\r\nde", "\r\n0\r\nTrailer: x\r\n", "\r\n",
+        "POST /ec",       "ho HTTP/1.1\r\nHo",  "st: x\r",
+        "\nTransfer-Enc", "oding: chunked\r\n", "\r\n3\r",
+        "\nabc\r\n",      "2;x=y\r\nde",        "\r\n0\r\nTrailer: x\r\n",
+        "\r\n",
     };
     struct buf b = BUF_HEAP;
     char *text;
@@ -212,13 +216,13 @@ START_TEST(refusals)
         const char *request;
         int status;
     } refused[] = {
-        { "GET /ping HTTP/1.1\r\n\r\n", 400 },                                    /* no Host */
+        { "GET /ping HTTP/1.1\r\n\r\n", 400 }, /* no Host */
         { "GET /ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\nHost: a b\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\nHost: a/b\r\n\r\n", 400 },
-        { "GET /ping HTTP/1.1\r\nHost : x\r\n\r\n", 400 },                        /* blank before : */
+        { "GET /ping HTTP/1.1\r\nHost : x\r\n\r\n", 400 }, /* blank before : */
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX-A : b\r\n\r\n", 400 },
-        { "GET /ping HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", 400 },         /* folded */
+        { "GET /ping HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", 400 }, /* folded */
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX-A:\r\n\tc\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\n Host: x\r\n\r\n", 400 },
         { "GET /ping HTTP/2.0\r\nHost: x\r\n\r\n", 400 },
@@ -230,33 +234,48 @@ START_TEST(refusals)
         { "GET /ping#a HTTP/1.1\r\nHost: x\r\n\r\n", 400 },
         { "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400 },
         { "WHAT /ping HTTP/1.1\r\nHost: x\r\n\r\n", 400 },
-        { "GET /ping HTTP/1.1\nHost: x\n\n", 400 },                               /* bare LF */
+        { "GET /ping HTTP/1.1\nHost: x\n\n", 400 }, /* bare LF */
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX: a\x01z\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX\x80: a\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
-          "0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n"
-          "0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi", 400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: "
+          "chunked\r\n\r\n"
+          "0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: "
+          "2\r\n\r\n"
+          "0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
+          400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0x2\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+          400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-          "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0b" "chunked\r\n\r\n0\r\n\r\n", 400 },
+          "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0b"
+          "chunked\r\n\r\n0\r\n\r\n",
+          400 },
         { "POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhiXX0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\nhi\r\n0\r\n\r\n", 400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhiXX0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\nhi\r\n0\r\n\r\n",
+          400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-          "fffffffffffffffff\r\nhi\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\nhi\r\n0\r\n\r\n", 400 },
+          "fffffffffffffffff\r\nhi\r\n0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+          "chunked\r\n\r\n-2\r\nhi\r\n0\r\n\r\n",
+          400 },
     };
     char status[16];
 
@@ -698,12 +717,18 @@ END_TEST
 START_TEST(what_cannot_be_listened_on)
 {
     struct acceptor_options wrong[] = {
-        { .host = "127.0.0.1", .port = 0 }, { .inherited = true }, { .host = "256.1.1.1" },
-        { .unix_path = "/nonexistent/athena/socket" }, { .port = 1 },
+        { .host = "127.0.0.1", .port = 0 },
+        { .inherited = true },
+        { .host = "256.1.1.1" },
+        { .unix_path = "/nonexistent/athena/socket" },
+        { .port = 1 },
     };
     static const char *const why[] = {
-        "Address already in use", "no listening socket was handed in", "could not resolve",
-        "could not listen on \"/nonexistent/athena/socket\"", "neither a host nor a socket path",
+        "Address already in use",
+        "no listening socket was handed in",
+        "could not resolve",
+        "could not listen on \"/nonexistent/athena/socket\"",
+        "neither a host nor a socket path",
     };
     struct acceptor *a;
     struct ath_err e;
@@ -711,7 +736,8 @@ START_TEST(what_cannot_be_listened_on)
     lab_open(lab_limits);
     wrong[0].port = acceptor_port(lab.acceptor);
     for (size_t i = 0; i < ATH_COUNT(wrong); i++) {
-        ck_assert_int_eq(acceptor_start(lab.control, &lab.loop, 1, &wrong[i], &a, &e), ATH_E_CONFIG);
+        ck_assert_int_eq(acceptor_start(lab.control, &lab.loop, 1, &wrong[i], &a, &e),
+                         ATH_E_CONFIG);
         ck_assert_msg(strstr(e.message, why[i]), "%s", e.message);
     }
     lab_close();
@@ -787,9 +813,9 @@ START_TEST(idle_connections_cost_little)
 END_TEST
 
 SUITE("conn", idle_connections_cost_little, sockets_that_were_handed_in, what_cannot_be_listened_on,
-      out_of_descriptors, keep_alive_and_close, http_1_0, pipelined_answers_come_in_order, writes_do_not_overtake,
-      bodies, expectations, head_has_no_body, refusals, sizes_of_a_head,
-      slow_heads_bodies_and_idle_ones_are_cut, a_deadline_is_answered, streams, big_answers_come_whole,
-      a_slow_reader_disturbs_nobody_and_is_cut, uploads_are_read_as_they_come,
-      a_client_that_leaves_stops_its_work, a_half_closed_client_gets_its_answers, draining, cutting,
-      too_many_connections, a_unix_socket)
+      out_of_descriptors, keep_alive_and_close, http_1_0, pipelined_answers_come_in_order,
+      writes_do_not_overtake, bodies, expectations, head_has_no_body, refusals, sizes_of_a_head,
+      slow_heads_bodies_and_idle_ones_are_cut, a_deadline_is_answered, streams,
+      big_answers_come_whole, a_slow_reader_disturbs_nobody_and_is_cut,
+      uploads_are_read_as_they_come, a_client_that_leaves_stops_its_work,
+      a_half_closed_client_gets_its_answers, draining, cutting, too_many_connections, a_unix_socket)
