@@ -1,9 +1,9 @@
 /* The listening sockets.
  *
- * They are polled on the control loop; each accepted descriptor is posted to the next HTTP loop. One
- * acceptor and a turn for each loop spread connections evenly and lose none when a loop is
- * slow, unlike a listening socket per loop. When descriptors run out, a reserved one is given up for
- * a moment to accept and close the client that waits: it hears no instead of nothing.
+ * They are polled on the control loop; each accepted descriptor is posted to the next HTTP loop.
+ * One acceptor and a turn for each loop spread connections evenly and lose none when a loop is
+ * slow, unlike a listening socket per loop. When descriptors run out, a reserved one is given up
+ * for a moment to accept and close the client that waits: it hears no instead of nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 
 #include "base/mem.h"
 #include "http/http_priv.h"
+#include "log/log.h"
 
 enum { LISTENERS = 8, ACCEPTS = 64, FIRST_INHERITED = 3, PAUSE_MS = 100 };
 
@@ -34,8 +35,9 @@ struct acceptor {
     struct listener listener[LISTENERS];
     uint32_t listeners, handles;
     int reserve;
+    bool starved; /* the last one could not be accepted */
     uint16_t port;
-    char *unix_path;             /* removed at the end */
+    char *unix_path; /* removed at the end */
     struct deadline pause;
 };
 
@@ -117,6 +119,17 @@ static void pause_all(struct acceptor *a)
     deadline_set(a->control, &a->pause, loop_now_ms(a->control) + PAUSE_MS);
 }
 
+/* Said once until it is over: it comes with every client that waits. */
+static void starved(struct acceptor *a, int listening, int why)
+{
+    if (!a->starved)
+        log_write(ATH_WARN, "athena::http", "could not accept a connection: %s", strerror(why));
+    a->starved = true;
+    if (why == EMFILE || why == ENFILE)
+        turn_away(a, listening);
+    pause_all(a);
+}
+
 static bool accept_one(struct acceptor *a, int listening)
 {
     struct sockaddr_storage from;
@@ -126,15 +139,15 @@ static bool accept_one(struct acceptor *a, int listening)
     memset(&from, 0, sizeof(from));
     fd = accept4(listening, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
+        a->starved = false;
         hand_over(a, fd, &from);
         return true;
     }
     if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO)
         return true;
-    if (errno == EMFILE || errno == ENFILE)
-        turn_away(a, listening);
-    if (errno != EAGAIN && errno != EWOULDBLOCK)
-        pause_all(a);
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return false;
+    starved(a, listening, errno);
     return false;
 }
 
@@ -171,12 +184,10 @@ static int listener_add(struct acceptor *a, int fd, ath_err *e)
     return 0;
 }
 
-static int listen_fd(struct acceptor *a, int fd, const struct sockaddr *to, socklen_t n,
-                     uint32_t backlog)
+static int listen_fd(int fd, const struct sockaddr *to, socklen_t n, uint32_t backlog)
 {
     int one = 1;
 
-    (void)a;
     if (to->sa_family != AF_UNIX)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (to->sa_family == AF_INET6)
@@ -209,7 +220,7 @@ static int listen_tcp(struct acceptor *a, const struct acceptor_options *o, ath_
         return err_fail(e, ATH_E_CONFIG, "could not resolve listen address \"%s\": %s", o->host,
                         gai_strerror(rc));
     fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    rc = fd < 0 ? -1 : listen_fd(a, fd, found->ai_addr, found->ai_addrlen, o->backlog);
+    rc = fd < 0 ? -1 : listen_fd(fd, found->ai_addr, found->ai_addrlen, o->backlog);
     freeaddrinfo(found);
     if (rc != 0) {
         rc = errno;
@@ -245,12 +256,12 @@ static int listen_unix(struct acceptor *a, const struct acceptor_options *o, ath
     int fd, why;
 
     if (n >= sizeof(to.sun_path))
-        return err_fail(e, ATH_E_CONFIG, "socket path \"%s\" is longer than %zu bytes", o->unix_path,
-                        sizeof(to.sun_path) - 1);
+        return err_fail(e, ATH_E_CONFIG, "socket path \"%s\" is longer than %zu bytes",
+                        o->unix_path, sizeof(to.sun_path) - 1);
     memcpy(to.sun_path, o->unix_path, n + 1);
     unix_clean(&to);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || listen_fd(a, fd, (struct sockaddr *)&to, sizeof(to), o->backlog) != 0) {
+    if (fd < 0 || listen_fd(fd, (struct sockaddr *)&to, sizeof(to), o->backlog) != 0) {
         why = errno;
         if (fd >= 0)
             close(fd);
@@ -354,8 +365,8 @@ void acceptor_stop(struct acceptor *a)
         acceptor_free(a);
     else
         for (uint32_t i = 0, n = a->listeners; i < n; i++) {
-            uv_poll_stop(&a->listener[i].poll);
-            close(a->listener[i].fd);
+            int fd = a->listener[i].fd;
             uv_close((uv_handle_t *)&a->listener[i].poll, on_listener_closed);
+            close(fd);
         }
 }

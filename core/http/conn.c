@@ -8,8 +8,8 @@
  * answer (conn_linger: our side ends, the client gets a moment to read and to end its own, so that
  * the last answer is not lost to a reset), or us (drain, cut).
  *
- * The end of the client's side alone does not say whether it left or only has nothing more to ask: it
- * gets a short grace for its answers. Then its requests are left and their work is stopped.
+ * The end of the client's side alone does not say whether it left or only has nothing more to ask:
+ * it gets a short grace for its answers. Then its requests are left and their work is stopped.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -143,9 +143,8 @@ static void conn_close(struct conn *c)
     atomic_fetch_sub_explicit(&c->hl->http->open, 1, memory_order_relaxed);
     if (c->fd < 0)
         return;
-    uv_poll_stop(&c->poll);
-    close(c->fd);
     uv_close((uv_handle_t *)&c->poll, on_closed);
+    close(c->fd); /* after the loop has let go of it: its number may be taken at once */
 }
 
 static void drop_all(struct list *l, enum req_ending ending)
@@ -414,7 +413,7 @@ static void refuse_full(int fd)
     close(fd);
 }
 
-/* No delay for small answers; no more unsent bytes in the kernel than the limit of buffered ones. */
+/* No delay for small answers; no more unsent bytes in the kernel than may be buffered. */
 static void socket_options(const struct http_limits *l, int fd)
 {
     int one = 1, most = l->buffered && l->buffered < INT32_MAX ? (int)l->buffered : 0;

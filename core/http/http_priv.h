@@ -1,7 +1,7 @@
 /* core/http/http_priv.h - what the files of http share: connections, exchanges, and who calls whom.
  *
  *     acceptor.c --fd--> conn.c   sockets, limits, the two directions of a connection
- *                        parse.c  bytes -> llhttp -> exchange; what llhttp lets through and we refuse
+ *                        parse.c  bytes -> llhttp -> exchange; what we refuse beyond llhttp
  *                        phase.c  exchange -> phases -> handler; bodies
  *                        reply.c  answer -> head, envelope
  *                        out.c    answers -> socket, in order
@@ -26,7 +26,7 @@ enum {
     SPARE_MOST = 256,            /* exchanges that a loop keeps for the next requests */
     SPARE_ROOM = 8 * 1024,       /* of their buffers, each */
     GRACE_MS = 500,              /* to a client that has ended its side and waits for its answer */
-    LINGER_MS = 1000,            /* for a client to read the last answer, after our side has ended */
+    LINGER_MS = 1000,            /* for a client to read the last answer, after our side ended */
 };
 
 struct http_loop {
@@ -179,7 +179,7 @@ void reply_refused(struct buf *b, struct exchange *x);
 void reply_error(struct req *r, const ath_err *e);
 
 /* out.c */
-void conn_flush(void *conn);                              /* deferred, and when it can be written to */
-void conn_answered(struct conn *c, struct exchange *x);   /* the answer of x, or more of it, is there */
+void conn_flush(void *conn);                              /* deferred; when it can be written to */
+void conn_answered(struct conn *c);                       /* an answer, or more of one, is there */
 
 #endif

@@ -2,9 +2,9 @@
  *
  * conn_flush() runs after everything that came in this turn has been worked on: what became ready
  * leaves in one write. Heads, small bodies and pieces of streams are gathered in the loop's
- * output buffer; a large body is written from where it lies, behind it. What the socket does not take
- * is kept with the connection (at most one buffer full), and nothing more is gathered and no stream
- * pulled until it has gone: a slow reader slows its own producer only.
+ * output buffer; a large body is written from where it lies, behind it. What the socket does not
+ * take is kept with the connection (at most one buffer full), and nothing more is gathered and no
+ * stream pulled until it has gone: a slow reader slows its own producer only.
  *
  * A write error is only noted here; the connection ends in conn_flush(), never below a handler.
  */
@@ -22,7 +22,7 @@ enum { CONTINUES = 32 };
 
 /* ---- bytes ---- */
 
-/* How many of these bytes the socket takes now; an error counts as none and marks the connection. */
+/* How many of these bytes the socket takes now; an error counts as none, and is noted. */
 static size_t wire(struct conn *c, struct iovec *iov, size_t count)
 {
     struct msghdr m = { .msg_iov = iov, .msg_iovlen = count };
@@ -95,7 +95,7 @@ static bool may_keep(const struct conn *c, const struct exchange *x)
         return false;
     if (x->req.sending && x->req.minor == 0 && !(x->set & SET_LENGTH))
         return false; /* its end is the connection's */
-    return !c->eof || c->queued > 1;
+    return !c->eof || x->req.node.next != &c->queue;
 }
 
 static void put_head(struct conn *c, struct exchange *x, struct buf *out)
@@ -305,8 +305,7 @@ void conn_flush(void *conn)
     conn_update(c);
 }
 
-void conn_answered(struct conn *c, struct exchange *x)
+void conn_answered(struct conn *c)
 {
-    (void)x;
     loop_defer(c->hl->loop, &c->flush);
 }

@@ -7,8 +7,8 @@
  * bytes with the connection.
  *
  * llhttp, in strict mode, refuses most of what smuggling is made of. It lets through, and this file
- * refuses: a request of HTTP/1.1 without exactly one Host, folded lines, versions other than 1.0 and
- * 1.1, a Transfer-Encoding that is not just "chunked" or comes with HTTP/1.0. What is refused
+ * refuses: a request of HTTP/1.1 without exactly one Host, folded lines, versions other than 1.0
+ * and 1.1, a Transfer-Encoding that is not just "chunked" or comes with HTTP/1.0. What is refused
  * gets a bare answer behind the answers before it, and the connection ends.
  */
 #include <string.h>
@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "http/http_priv.h"
 
-/* Copies a name in lower case, eight bytes at a time. llhttp has let only characters of a token in. */
+/* Copies a name in lower case, eight bytes at a time: llhttp lets only token characters in. */
 static void copy_lower(char *to, const char *from, size_t n)
 {
     const uint64_t ones = 0x0101010101010101u;
@@ -207,8 +207,8 @@ bool parse_traceparent(ath_str t, struct exchange *x)
     ath_str trace, parent;
     bool known = t.n == 55 && t.p[0] == '0' && t.p[1] == '0';
 
-    if (!known && !(t.n > 55 && t.p[55] == '-' && lower_hex(str_from(t.p, 2)) &&
-                    memcmp(t.p, "ff", 2) != 0))
+    if (!known &&
+        !(t.n > 55 && t.p[55] == '-' && lower_hex(str_from(t.p, 2)) && memcmp(t.p, "ff", 2) != 0))
         return false;
     trace = str_from(t.p + 3, 32);
     parent = str_from(t.p + 36, 16);
@@ -443,7 +443,7 @@ void parse_refuse(struct conn *c, int status)
     x->started = x->req.answered = true;
     list_push(&c->queue, &x->req.node);
     c->queued++;
-    conn_answered(c, x);
+    conn_answered(c);
 }
 
 static void head_end(struct conn *c)

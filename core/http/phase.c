@@ -373,7 +373,7 @@ static void request_ended(ath_task *t, int rc, const ath_err *e, const ath_done 
     r->mark[MARK_REPLY] = clock_ns();
     body_let_go(exchange_of(r));
     if (r->conn)
-        conn_answered(r->conn, exchange_of(r));
+        conn_answered(r->conn);
 }
 
 static void request_destroy(ath_task *t)

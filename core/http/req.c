@@ -24,12 +24,18 @@ ath_str req_info(ath_req *t, const char *what)
         const char *name;
         ath_str value;
     } known[] = {
-        { "path", r->path },           { "method", r->method },
-        { "target", r->target },       { "query", r->query },
-        { "id", str_of(r->id) },       { "client", r->client_name },
-        { "given_id", r->given_id },   { "trace_id", r->trace_id },
-        { "span_id", str_of(r->span_id) }, { "parent_id", r->parent_id },
-        { "peer", r->peer },           { "route", pattern_of(r) },
+        { "path", r->path },
+        { "method", r->method },
+        { "target", r->target },
+        { "query", r->query },
+        { "id", str_of(r->id) },
+        { "client", r->client_name },
+        { "given_id", r->given_id },
+        { "trace_id", r->trace_id },
+        { "span_id", str_of(r->span_id) },
+        { "parent_id", r->parent_id },
+        { "peer", r->peer },
+        { "route", pattern_of(r) },
         { "label", str_of(r->task.label) },
         { "host", req_header(t, "host") },
         { "version", r->minor ? ATH_S("1.1") : ATH_S("1.0") },
@@ -249,7 +255,8 @@ static void put_value(struct buf *b, ath_str value)
 /* What the writer itself writes: remembered there, or nobody else's to set. */
 static bool is_special(struct exchange *x, const char *name, ath_str value)
 {
-    static const char *const ours[] = { "connection", "transfer-encoding", "date", "server", "vary" };
+    static const char *const ours[] = { "connection", "transfer-encoding", "date", "server",
+                                        "vary" };
 
     if (strcmp(name, "content-length") == 0) {
         if (str_u64(value, &x->declared))
@@ -321,7 +328,7 @@ static void on_sending(ath_stream *s, void *impl)
 
     (void)s;
     if (r->conn)
-        conn_answered(r->conn, exchange_of(r));
+        conn_answered(r->conn);
 }
 
 int req_send(ath_req *t, int status, const char *type, ath_stream *body)
@@ -337,11 +344,13 @@ int req_send(ath_req *t, int status, const char *type, ath_stream *body)
         task_end(&r->task, 0, NULL, NULL);
         return 0;
     }
+    if (t != &r->task) /* a fork's, which may end before its bytes have gone */
+        stream_move(body, &r->task);
     r->sending = body;
     r->task.held = 1;
     r->mark[MARK_REPLY] = r->conn ? r->conn->hl->now_ns : 0;
     stream_consume(body, on_sending, r);
     if (r->conn)
-        conn_answered(r->conn, exchange_of(r));
+        conn_answered(r->conn);
     return 0;
 }

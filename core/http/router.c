@@ -22,24 +22,24 @@
 
 enum { KEY_ROOM = 256 };
 
-struct ends {                    /* the routes of one path pattern */
+struct ends { /* the routes of one path pattern */
     struct route **route;
     uint32_t n;
 };
 
 struct node {
-    struct map child;            /* literal segment -> struct node */
-    struct node *any;            /* {name} */
-    struct ends here, rest;      /* of paths that end here; of {name...} behind this node */
+    struct map child;       /* literal segment -> struct node */
+    struct node *any;       /* {name} */
+    struct ends here, rest; /* of paths that end here; of {name...} behind this node */
     char *segment;
 };
 
 struct router {
     struct node root;
-    struct map literal;          /* "GET /ping" -> struct route */
+    struct map literal; /* "GET /ping" -> struct route */
     struct route **route;
     size_t n;
-    char **key;                  /* of `literal` */
+    char **key; /* of `literal` */
     size_t keys;
 };
 
@@ -173,10 +173,9 @@ static int refuse_twice(const struct ends *ends, const struct route *route, ath_
     for (uint32_t i = 0; i < ends->n; i++) {
         const struct route *other = ends->route[i];
         if (strcmp(other->def.method, route->def.method) == 0)
-            return err_fail(e, ATH_E_CONFIG,
-                            "route %s %s of plugin \"%s\" collides with %s of plugin \"%s\"",
-                            route->def.method, route->def.path, route->plugin, other->def.path,
-                            other->plugin);
+            return err_fail(
+                e, ATH_E_CONFIG, "route %s %s of plugin \"%s\" collides with %s of plugin \"%s\"",
+                route->def.method, route->def.path, route->plugin, other->def.path, other->plugin);
     }
     return 0;
 }
@@ -239,8 +238,8 @@ static int hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Decodes %XX; with `keep`, not what would change the path's shape or be decoded twice. False: a NUL
- * was in it. */
+/* Decodes %XX; with `keep`, not what would change the path's shape or be decoded twice. False: a
+ * NUL was in it. */
 static bool decode(ath_str s, bool keep, ath_arena *arena, ath_str *ret)
 {
     char *out = arena_raw(arena, s.n + 1);
@@ -399,10 +398,10 @@ const char *route_group(ath_str path)
     static const struct {
         const char *prefix, *group;
     } by_prefix[] = {
-        { "/gateway", "gateway" },       { "/rest/", "gateway" },     { "/management/", "management" },
-        { "/schema/", "schema" },        { "/storage/", "storage" },  { "/provision/", "provision" },
-        { "/admin/", "admin" },          { "/backup/", "backup" },    { "/pipelines", "pipelines" },
-        { "/openapi", "metadata" },      { "/registry", "metadata" }, { "/docs", "metadata" },
+        { "/gateway", "gateway" },  { "/rest/", "gateway" },     { "/management/", "management" },
+        { "/schema/", "schema" },   { "/storage/", "storage" },  { "/provision/", "provision" },
+        { "/admin/", "admin" },     { "/backup/", "backup" },    { "/pipelines", "pipelines" },
+        { "/openapi", "metadata" }, { "/registry", "metadata" }, { "/docs", "metadata" },
         { "/wss", "metadata" },
     };
     static const char *const health[] = { "/", "/ping", "/health", "/cluster/health" };

@@ -1,7 +1,7 @@
 /* Bytes through a connection without a socket: parser, checks, phases, handlers, answers.
  *
- * The first byte says in how many pieces the rest arrives, and whether the client then ends its side;
- * between the pieces the loop gets a turn. What comes out must be nothing but whole answers.
+ * The first byte says in how many pieces the rest arrives, and whether the client then ends its
+ * side; between the pieces the loop gets a turn. What comes out must be nothing but whole answers.
  */
 #include <stdlib.h>
 
@@ -77,7 +77,9 @@ static const ath_route routes[] = {
 };
 
 static const struct phase phases[] = {
-    { "route", phase_route }, { "cors", phase_cors }, { "body", phase_body },
+    { "route", phase_route },
+    { "cors", phase_cors },
+    { "body", phase_body },
     { "handler", phase_handler },
 };
 
@@ -85,10 +87,15 @@ static void set_up(void)
 {
     struct ath_err e;
 
-    http = (struct http){ .router = router_new(), .phase = phases, .phase_count = ATH_COUNT(phases),
+    http = (struct http){ .router = router_new(),
+                          .phase = phases,
+                          .phase_count = ATH_COUNT(phases),
                           .strict_methods = true,
-                          .limits = { .head_bytes = 4096, .head_fields = 32, .target_bytes = 1024,
-                                      .body_bytes = 65536, .pipeline = 4 } };
+                          .limits = { .head_bytes = 4096,
+                                      .head_fields = 32,
+                                      .target_bytes = 1024,
+                                      .body_bytes = 65536,
+                                      .pipeline = 4 } };
     for (size_t i = 0; i < ATH_COUNT(routes); i++)
         if (router_add(http.router, &(struct route){ .def = routes[i], .plugin = "fuzz" }, &e) < 0)
             abort();

@@ -35,8 +35,8 @@ static struct lab {
     ath_loop *control, *loop;
     struct acceptor *acceptor;
     struct account account[ACCOUNTS];
-    atomic_uint accounts, stopped;   /* stopped: operations of /never that were ended early */
-    atomic_uint left;                /* streams whose reader went */
+    atomic_uint accounts, stopped; /* stopped: operations of /never that were ended early */
+    atomic_uint left;              /* streams whose reader went */
 } lab;
 
 /* ---- handlers ---- */
@@ -186,6 +186,13 @@ static int on_upload(ath_req *r, ath_err *e)
     return stream_read(r, req_from(r), upload_more, arena_alloc(&r->arena, sizeof(uint64_t)), e);
 }
 
+/* Answers without having read what it was sent. */
+static int on_hasty(ath_req *r, ath_err *e)
+{
+    (void)e;
+    return req_reply(r, 200, "text/plain", ATH_S("enough"));
+}
+
 static int on_look(ath_req *r, ath_err *e)
 {
     struct buf b = ARENA_BUF(&r->arena);
@@ -225,14 +232,20 @@ static const ath_route lab_routes[] = {
     { .method = "GET", .path = "/inside", .handle = on_inside },
     { .method = "GET", .path = "/big", .handle = on_big },
     { .method = "GET", .path = "/stream", .handle = on_stream },
-    { .method = "POST", .path = "/upload", .handle = on_upload, .flags = ATH_RT_BODY,
+    { .method = "POST",
+      .path = "/upload",
+      .handle = on_upload,
+      .flags = ATH_RT_BODY,
       .max_body = 100000000 },
+    { .method = "POST", .path = "/hasty", .handle = on_hasty, .flags = ATH_RT_BODY },
     { .method = "GET", .path = "/look/{name}", .handle = on_look },
     { .method = "GET", .path = "/twice", .handle = on_twice },
 };
 
 static const struct phase lab_phases[] = {
-    { "route", phase_route }, { "cors", phase_cors },       { "body", phase_body },
+    { "route", phase_route },
+    { "cors", phase_cors },
+    { "body", phase_body },
     { "handler", phase_handler },
 };
 
@@ -271,9 +284,18 @@ static void lab_routes_fill(void)
 
 /* Limits that a test does not say are long; the others can be waited for. */
 static const struct http_limits lab_limits = {
-    .head_bytes = 131072, .head_fields = 96, .target_bytes = 65536, .body_bytes = 2u << 20,
-    .head_ms = 5000, .body_ms = 5000, .idle_ms = 5000, .write_ms = 5000, .request_ms = 5000,
-    .connections = 100, .pipeline = 16, .buffered = 65536,
+    .head_bytes = 131072,
+    .head_fields = 96,
+    .target_bytes = 65536,
+    .body_bytes = 2u << 20,
+    .head_ms = 5000,
+    .body_ms = 5000,
+    .idle_ms = 5000,
+    .write_ms = 5000,
+    .request_ms = 5000,
+    .connections = 100,
+    .pipeline = 16,
+    .buffered = 65536,
 };
 
 struct lab_start {
@@ -289,10 +311,9 @@ static void lab_listen(void *arg)
     s->rc = acceptor_start(lab.control, &lab.loop, 1, &s->options, &lab.acceptor, &s->e);
 }
 
-static void lab_open_at(struct http_limits limits, const char *unix_path)
+static void lab_open_at(struct http_limits limits, struct acceptor_options options)
 {
-    struct lab_start s = { .options = { .host = unix_path ? NULL : "127.0.0.1",
-                                        .unix_path = unix_path } };
+    struct lab_start s = { .options = options };
     struct ath_err e;
 
     memset(&lab, 0, sizeof(lab));
@@ -313,7 +334,7 @@ static void lab_open_at(struct http_limits limits, const char *unix_path)
 
 static void lab_open(struct http_limits limits)
 {
-    lab_open_at(limits, NULL);
+    lab_open_at(limits, (struct acceptor_options){ .host = "127.0.0.1" });
 }
 
 static void lab_deaf(void *arg)
@@ -352,13 +373,20 @@ static void lab_close(void)
 
 /* ---- the client ---- */
 
-static int dial(void)
+static void dial_with(int fd)
 {
-    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(acceptor_port(lab.acceptor)),
+    struct sockaddr_in to = { .sin_family = AF_INET,
+                              .sin_port = htons(acceptor_port(lab.acceptor)),
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+}
+
+static int dial(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    dial_with(fd);
     return fd;
 }
 
@@ -433,7 +461,7 @@ ATH_UNUSED static void wait_for(atomic_uint *what, unsigned n)
     ck_assert_uint_ge(atomic_load(what), n);
 }
 
-#define HOST "Host: x\r\n"
+#define HOST  "Host: x\r\n"
 #define CLOSE "Connection: close\r\n"
 
 #endif

@@ -1,4 +1,5 @@
 /* A real server on loopback: order, framing, limits, clients that are slow or leave, draining. */
+#include <sys/resource.h>
 #include <sys/un.h>
 
 #include "lab.h"
@@ -33,7 +34,8 @@ START_TEST(keep_alive_and_close)
     buf_reset(&b);
     say(fd, "GET /ping HTTP/1.1\r\n" HOST CLOSE "\r\nGET /ping HTTP/1.1\r\n" HOST "\r\n");
     ck_assert(hear_all(fd, &b));
-    ck_assert_uint_eq(count(b.p, "HTTP/1.1 "), 1); /* what follows Connection: close is no request */
+    ck_assert_uint_eq(count(b.p, "HTTP/1.1 "),
+                      1); /* what follows Connection: close is no request */
     ck_assert(strstr(b.p, "connection: close\r\n"));
     close(fd);
     buf_free(&b);
@@ -75,8 +77,9 @@ START_TEST(pipelined_answers_come_in_order)
     lab_open(lab_limits);
     fd = dial();
     before = clock_ms();
-    say(fd, "GET /slow?ms=200 HTTP/1.1\r\n" HOST "\r\nGET /slow?ms=201 HTTP/1.1\r\n" HOST "\r\n"
-            "GET /slow?ms=20 HTTP/1.1\r\n" HOST "\r\nGET /slow?ms=9 HTTP/1.1\r\n" HOST CLOSE "\r\n");
+    say(fd,
+        "GET /slow?ms=200 HTTP/1.1\r\n" HOST "\r\nGET /slow?ms=201 HTTP/1.1\r\n" HOST "\r\n"
+        "GET /slow?ms=20 HTTP/1.1\r\n" HOST "\r\nGET /slow?ms=9 HTTP/1.1\r\n" HOST CLOSE "\r\n");
     ck_assert(hear_all(fd, &b));
     at = strstr(b.p, "\r\n\r\n200");
     ck_assert(at && (at = strstr(at, "\r\n\r\n201")) && (at = strstr(at, "\r\n\r\n20HTTP")) &&
@@ -123,8 +126,10 @@ END_TEST
 START_TEST(bodies)
 {
     static const char *const pieces[] = {
-        "POST /ec", "ho HTTP/1.1\r\nHo", "st: x\r", "\nTransfer-Enc", "oding: chunked\r\n", "\r\n3\r",
-        "\nabc\r\n", "2;x=y\r\nde", "\r\n0\r\nTrailer: x\r\n", "\r\n",
+        "POST /ec",       "ho HTTP/1.1\r\nHo",  "st: x\r",
+        "\nTransfer-Enc", "oding: chunked\r\n", "\r\n3\r",
+        "\nabc\r\n",      "2;x=y\r\nde",        "\r\n0\r\nTrailer: x\r\n",
+        "\r\n",
     };
     struct buf b = BUF_HEAP;
     char *text;
@@ -211,13 +216,13 @@ START_TEST(refusals)
         const char *request;
         int status;
     } refused[] = {
-        { "GET /ping HTTP/1.1\r\n\r\n", 400 },                                    /* no Host */
+        { "GET /ping HTTP/1.1\r\n\r\n", 400 }, /* no Host */
         { "GET /ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\nHost: a b\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\nHost: a/b\r\n\r\n", 400 },
-        { "GET /ping HTTP/1.1\r\nHost : x\r\n\r\n", 400 },                        /* blank before : */
+        { "GET /ping HTTP/1.1\r\nHost : x\r\n\r\n", 400 }, /* blank before : */
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX-A : b\r\n\r\n", 400 },
-        { "GET /ping HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", 400 },         /* folded */
+        { "GET /ping HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", 400 }, /* folded */
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX-A:\r\n\tc\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\n Host: x\r\n\r\n", 400 },
         { "GET /ping HTTP/2.0\r\nHost: x\r\n\r\n", 400 },
@@ -229,33 +234,48 @@ START_TEST(refusals)
         { "GET /ping#a HTTP/1.1\r\nHost: x\r\n\r\n", 400 },
         { "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400 },
         { "WHAT /ping HTTP/1.1\r\nHost: x\r\n\r\n", 400 },
-        { "GET /ping HTTP/1.1\nHost: x\n\n", 400 },                               /* bare LF */
+        { "GET /ping HTTP/1.1\nHost: x\n\n", 400 }, /* bare LF */
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX: a\x01z\r\n\r\n", 400 },
         { "GET /ping HTTP/1.1\r\nHost: x\r\nX\x80: a\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
-          "0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n"
-          "0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi", 400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: "
+          "chunked\r\n\r\n"
+          "0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: "
+          "2\r\n\r\n"
+          "0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
+          400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0x2\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\nhi", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+          400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-          "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0b" "chunked\r\n\r\n0\r\n\r\n", 400 },
+          "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0b"
+          "chunked\r\n\r\n0\r\n\r\n",
+          400 },
         { "POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhiXX0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\nhi\r\n0\r\n\r\n", 400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhiXX0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\nhi\r\n0\r\n\r\n",
+          400 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-          "fffffffffffffffff\r\nhi\r\n0\r\n\r\n", 400 },
-        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\nhi\r\n0\r\n\r\n", 400 },
+          "fffffffffffffffff\r\nhi\r\n0\r\n\r\n",
+          400 },
+        { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+          "chunked\r\n\r\n-2\r\nhi\r\n0\r\n\r\n",
+          400 },
     };
     char status[16];
 
@@ -453,7 +473,8 @@ START_TEST(a_slow_reader_disturbs_nobody_and_is_cut)
     struct http_limits limits = lab_limits;
     struct buf b = BUF_HEAP;
     int slow, stuck, small = 4096, fd;
-    uint64_t before;
+    uint64_t before, sent = 0;
+    unsigned cut = 0;
 
     limits.write_ms = 400;
     lab_open(limits);
@@ -472,15 +493,17 @@ START_TEST(a_slow_reader_disturbs_nobody_and_is_cut)
     }
     ck_assert_uint_lt(clock_ms() - before, 3000);
     wait_for(&lab.accounts, 22); /* both readers are gone by now */
-    wait_for(&lab.left, 0);
     close(fd);
     close(slow);
     close(stuck);
     buf_free(&b);
     lab_close();
-    ck_assert_int_eq(lab.account[20].ending, REQ_CUT);
-    ck_assert_int_eq(lab.account[21].ending, REQ_CUT);
-    ck_assert_uint_lt(lab.account[20].sent_bytes + lab.account[21].sent_bytes, 20000000);
+    for (int i = 0; i < 22; i++) {
+        cut += lab.account[i].ending == REQ_CUT;
+        sent += lab.account[i].sent_bytes;
+    }
+    ck_assert_uint_eq(cut, 2);
+    ck_assert_uint_lt(sent, 20000000);
 }
 END_TEST
 
@@ -504,6 +527,12 @@ START_TEST(uploads_are_read_as_they_come)
     usleep(20000);
     say(fd, "3\r\nabc\r\n0\r\n\r\n");
     hear(fd, &b, "\r\n\r\n6");
+    buf_reset(&b);
+    say(fd, "POST /hasty HTTP/1.1\r\n" HOST "Content-Length: 2000000\r\n\r\n");
+    for (int i = 0; i < 20; i++)
+        say_n(fd, piece, sizeof(piece));
+    ck_assert(hear_all(fd, &b)); /* not lost to a reset, though its body was not read */
+    ck_assert(strstr(b.p, "connection: close") && str_ends(buf_view(&b), "enough"));
     close(fd);
     buf_free(&b);
     lab_close();
@@ -634,7 +663,7 @@ START_TEST(a_unix_socket)
     ck_assert(mkdtemp(folder));
     snprintf(to.sun_path, sizeof(to.sun_path), "%s/s", folder);
     for (int i = 0; i < 2; i++) {
-        lab_open_at(lab_limits, to.sun_path);
+        lab_open_at(lab_limits, (struct acceptor_options){ .unix_path = to.sun_path });
         fd = socket(AF_UNIX, SOCK_STREAM, 0);
         ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
         say(fd, "GET /look/x HTTP/1.1\r\n" HOST "\r\n");
@@ -650,6 +679,96 @@ START_TEST(a_unix_socket)
     unlink(to.sun_path);
     rmdir(folder);
     buf_free(&b);
+}
+END_TEST
+
+START_TEST(sockets_that_were_handed_in)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int was = dup(3), fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct buf b = BUF_HEAP;
+    char pid[16];
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    ck_assert_int_eq(listen(fd, 5), 0);
+    if (fd != 3) {
+        ck_assert_int_eq(dup2(fd, 3), 3);
+        close(fd);
+    }
+    snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    setenv("LISTEN_PID", pid, 1);
+    setenv("LISTEN_FDS", "1", 1);
+    lab_open_at(lab_limits, (struct acceptor_options){ .inherited = true });
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    fd = dial();
+    say(fd, "GET /ping HTTP/1.1\r\n" HOST "\r\n");
+    hear(fd, &b, "pong");
+    close(fd);
+    lab_close();
+    if (was >= 0) {
+        dup2(was, 3);
+        close(was);
+    }
+    buf_free(&b);
+}
+END_TEST
+
+START_TEST(what_cannot_be_listened_on)
+{
+    struct acceptor_options wrong[] = {
+        { .host = "127.0.0.1", .port = 0 },
+        { .inherited = true },
+        { .host = "256.1.1.1" },
+        { .unix_path = "/nonexistent/athena/socket" },
+        { .port = 1 },
+    };
+    static const char *const why[] = {
+        "Address already in use",
+        "no listening socket was handed in",
+        "could not resolve",
+        "could not listen on \"/nonexistent/athena/socket\"",
+        "neither a host nor a socket path",
+    };
+    struct acceptor *a;
+    struct ath_err e;
+
+    lab_open(lab_limits);
+    wrong[0].port = acceptor_port(lab.acceptor);
+    for (size_t i = 0; i < ATH_COUNT(wrong); i++) {
+        ck_assert_int_eq(acceptor_start(lab.control, &lab.loop, 1, &wrong[i], &a, &e),
+                         ATH_E_CONFIG);
+        ck_assert_msg(strstr(e.message, why[i]), "%s", e.message);
+    }
+    lab_close();
+}
+END_TEST
+
+START_TEST(out_of_descriptors)
+{
+    struct rlimit all, few;
+    struct buf b = BUF_HEAP;
+    int fd[2], probe;
+
+    lab_open(lab_limits);
+    for (int i = 0; i < 2; i++)
+        fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+    probe = dup(fd[0]); /* the lowest free one */
+    close(probe);
+    few = all;
+    few.rlim_cur = (rlim_t)probe;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    dial_with(fd[0]);
+    ck_assert(hear_all(fd[0], &b)); /* sent away, not left waiting */
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+    dial_with(fd[1]);
+    say(fd[1], "GET /ping HTTP/1.1\r\n" HOST "\r\n");
+    hear(fd[1], &b, "pong");
+    close(fd[0]);
+    close(fd[1]);
+    buf_free(&b);
+    lab_close();
 }
 END_TEST
 
@@ -693,9 +812,10 @@ START_TEST(idle_connections_cost_little)
 }
 END_TEST
 
-SUITE("conn", idle_connections_cost_little, keep_alive_and_close, http_1_0, pipelined_answers_come_in_order, writes_do_not_overtake,
-      bodies, expectations, head_has_no_body, refusals, sizes_of_a_head,
-      slow_heads_bodies_and_idle_ones_are_cut, a_deadline_is_answered, streams, big_answers_come_whole,
-      a_slow_reader_disturbs_nobody_and_is_cut, uploads_are_read_as_they_come,
-      a_client_that_leaves_stops_its_work, a_half_closed_client_gets_its_answers, draining, cutting,
-      too_many_connections, a_unix_socket)
+SUITE("conn", idle_connections_cost_little, sockets_that_were_handed_in, what_cannot_be_listened_on,
+      out_of_descriptors, keep_alive_and_close, http_1_0, pipelined_answers_come_in_order,
+      writes_do_not_overtake, bodies, expectations, head_has_no_body, refusals, sizes_of_a_head,
+      slow_heads_bodies_and_idle_ones_are_cut, a_deadline_is_answered, streams,
+      big_answers_come_whole, a_slow_reader_disturbs_nobody_and_is_cut,
+      uploads_are_read_as_they_come, a_client_that_leaves_stops_its_work,
+      a_half_closed_client_gets_its_answers, draining, cutting, too_many_connections, a_unix_socket)

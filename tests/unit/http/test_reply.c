@@ -113,7 +113,8 @@ START_TEST(ids_and_trace_context)
     ck_assert_str_eq(field(text, "x-athena-trace-id"), parent);
     free(parent);
     free(text);
-    text = get("/ping", "traceparent: cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x\r\n");
+    text =
+        get("/ping", "traceparent: cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x\r\n");
     ck_assert(has(field(text, "traceparent"), "00-0af7651916cd43dd8448eb211c80319c-"));
     free(text);
     for (size_t i = 0; i < ATH_COUNT(wrong); i++) {
@@ -150,11 +151,13 @@ START_TEST(cors)
     ck_assert(has(field(text, "access-control-allow-methods"), "GET, HEAD, POST, PUT, PATCH"));
     ck_assert_str_eq(field(text, "access-control-max-age"), "3600");
     free(text);
-    text = converse("OPTIONS * HTTP/1.1\r\n" HOST CLOSE "Access-Control-Request-Method: GET\r\n\r\n");
+    text =
+        converse("OPTIONS * HTTP/1.1\r\n" HOST CLOSE "Access-Control-Request-Method: GET\r\n\r\n");
     ck_assert(str_starts(str_of(text), "HTTP/1.1 200 OK\r\n"));
     ck_assert_str_eq(field(text, "access-control-allow-headers"), "");
     free(text);
-    text = converse("OPTIONS /ping HTTP/1.1\r\n" HOST CLOSE "Access-Control-Request-Method: WHAT\r\n\r\n");
+    text = converse("OPTIONS /ping HTTP/1.1\r\n" HOST CLOSE
+                    "Access-Control-Request-Method: WHAT\r\n\r\n");
     ck_assert(str_starts(str_of(text), "HTTP/1.1 400 "));
     ck_assert_str_eq(body(text), "Requested method is not allowed");
     free(text);
@@ -172,7 +175,8 @@ START_TEST(unknown_paths_and_methods)
     lab_open(lab_limits);
     text = get("/nothing", "");
     ck_assert(str_starts(str_of(text), "HTTP/1.1 404 Not Found\r\n"));
-    ck_assert(has(text, "\"message\":\"Not Found\",\"error\":\"The requested resource was not found\""));
+    ck_assert(
+        has(text, "\"message\":\"Not Found\",\"error\":\"The requested resource was not found\""));
     free(text);
     text = converse("DELETE /ping HTTP/1.1\r\n" HOST CLOSE "\r\n");
     ck_assert(str_starts(str_of(text), "HTTP/1.1 405 Method Not Allowed\r\n"));

@@ -62,7 +62,8 @@ START_TEST(the_most_literal_path_wins)
     ck_assert_str_eq(found("GET", "/admin/backups/x/y//z"), "/admin/backups/{key...}");
     ck_assert(str_is(m.param[0], "x/y//z"));
     ck_assert_str_eq(found("GET", "/admin/backups/jobs/7"), "/admin/backups/{key...}");
-    ck_assert_str_eq(found("POST", "/admin/backups/jobs/7/cancel"), "/admin/backups/jobs/{id}/cancel");
+    ck_assert_str_eq(found("POST", "/admin/backups/jobs/7/cancel"),
+                     "/admin/backups/jobs/{id}/cancel");
     ck_assert(str_is(m.param[0], "7"));
     ck_assert_str_eq(found("DELETE", "/admin/other/config"), "/admin/{what}/config");
     close_router();
@@ -181,8 +182,8 @@ END_TEST
 START_TEST(groups)
 {
     static const char *const want[][2] = {
-        { "/gateway/fetch", "gateway" }, { "/rest/v1/t", "gateway" }, { "/", "health" },
-        { "/health/cluster", "other" },  { "/metrics", "metrics" },   { "/schema", "other" },
+        { "/gateway/fetch", "gateway" }, { "/rest/v1/t", "gateway" },     { "/", "health" },
+        { "/health/cluster", "other" },  { "/metrics", "metrics" },       { "/schema", "other" },
         { "/schema/x", "schema" },       { "/openapi.yaml", "metadata" }, { "/rpc/f", "other" },
     };
 
@@ -193,4 +194,5 @@ END_TEST
 
 SUITE("router", the_most_literal_path_wins, matching_is_exact,
       a_literal_path_with_another_method_does_not_fall_through, percent_encoding,
-      a_closed_gate_is_like_no_route, collisions_name_both_plugins, bad_patterns_are_refused, groups)
+      a_closed_gate_is_like_no_route, collisions_name_both_plugins, bad_patterns_are_refused,
+      groups)
