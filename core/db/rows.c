@@ -62,7 +62,7 @@ uint32_t db_rows_count(const ath_rows *rows)
 
 static ath_column *columns_read(const ath_rows *rows)
 {
-    ath_column *c = mem_new(rows->columns * sizeof(*c));
+    ath_column *c = mem_resize(NULL, rows->columns * sizeof(*c));
 
     for (int i = 0; i < (int)rows->columns; i++)
         c[i] = (ath_column){ .name = str_of(PQfname(rows->res, i)),
