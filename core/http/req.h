@@ -65,7 +65,7 @@ struct req {
     bool     sent;
     uint64_t sent_bytes;
     /* the account */
-    bool     counted;            /* in flight, for the metrics */
+    struct metric_flight *flight; /* log/metric.h; NULL: not counted */
     uint64_t mark[MARKS];
     enum req_ending ending;
     ath_fact *fact;

@@ -21,6 +21,9 @@ struct event {
 enum { EVENT_MOST = 1 << 20, EVENT_FACTS = 256 };
 struct event *event_copy(const ath_event *e);
 
+/* The same for log_event_block(). */
+struct event *event_copy_block(const ath_event *e, const char *text, size_t n);
+
 static inline void event_keep(struct event *e)
 {
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);

@@ -87,60 +87,70 @@ void log_wait_readers(void)
     pthread_mutex_unlock(&readers_lock);
 }
 
-static unsigned sinks_taking(struct log_sink **ret, bool wanted, ath_str name, unsigned *ret_all)
-{
-    unsigned used = atomic_load_explicit(&log_sinks_used, memory_order_relaxed), n = 0, all = 0;
+struct takers {
+    struct log_sink *sink[SINKS_MOST];
+    unsigned n, all;
+};
 
+static void takers_find(struct takers *t, bool wanted, ath_str name)
+{
+    unsigned used = atomic_load_explicit(&log_sinks_used, memory_order_relaxed);
+
+    t->n = t->all = 0;
     for (unsigned i = 0; i < used; i++) {
         struct log_sink *s = atomic_load(&log_sinks[i]);
         if (!s)
             continue;
-        all++;
+        t->all++;
         if (log_sink_takes(s, wanted, name))
-            ret[n++] = s;
+            t->sink[t->n++] = s;
     }
-    *ret_all = all;
-    return n;
 }
 
 bool log_takes(int level, ath_str source, ath_str name)
 {
-    struct log_sink *to[SINKS_MOST];
     bool wanted = log_wants(level, source);
-    unsigned n, all;
+    struct takers t;
 
+    if (wanted) /* a sink, or standard error, takes it; without either it costs a copy */
+        return true;
     log_enter();
-    n = sinks_taking(to, wanted, name, &all);
+    takers_find(&t, wanted, name);
     log_leave();
-    return n > 0 || (all == 0 && wanted);
+    return t.n > 0;
 }
 
-static bool hand_out(const ath_event *e, struct log_sink *const *to, unsigned n)
+/* `text` NULL: the texts are anywhere. */
+static int hand_out(const ath_event *e, const char *text, size_t n)
 {
-    struct event *ev = event_copy(e);
-    bool kept = ev != NULL;
+    bool wanted = log_wants((int)e->level, e->source), kept = true;
+    struct event *ev = NULL;
+    struct takers t;
 
-    for (unsigned i = 0; ev && i < n; i++)
-        kept &= log_sink_push(to[i], ev);
+    log_enter();
+    takers_find(&t, wanted, e->name);
+    if (t.n) {
+        ev = text ? event_copy_block(e, text, n) : event_copy(e);
+        kept = ev != NULL;
+    }
+    for (unsigned i = 0; ev && i < t.n; i++)
+        kept &= log_sink_push(t.sink[i], ev);
+    log_leave();
     if (ev)
         event_release(ev);
-    return kept;
+    if (t.all == 0 && wanted)
+        log_stderr(e);
+    return kept ? 0 : ATH_E_LIMIT;
 }
 
 int log_event(const ath_event *e)
 {
-    struct log_sink *to[SINKS_MOST];
-    bool wanted = log_wants((int)e->level, e->source), kept = true;
-    unsigned n, all;
+    return hand_out(e, NULL, 0);
+}
 
-    log_enter();
-    n = sinks_taking(to, wanted, e->name, &all);
-    if (n)
-        kept = hand_out(e, to, n);
-    log_leave();
-    if (all == 0 && wanted)
-        log_stderr(e);
-    return kept ? 0 : ATH_E_LIMIT;
+int log_event_block(const ath_event *e, const char *text, size_t n)
+{
+    return hand_out(e, text, n);
 }
 
 void log_stderr(const ath_event *e)

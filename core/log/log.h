@@ -55,12 +55,12 @@ bool log_wants(int level, ath_str source);
  * whatever the filter says. log_takes(): is anybody there for such an event? */
 bool log_takes(int level, ath_str source, ath_str name);
 
-/* In ath_event.flags, for callers inside the core: the facts' keys live as long as the process and
- * are not copied. */
-#define LOG_KEYS_STAY 0x80000000u
-
 /* 0, or ATH_E_LIMIT when a sink's queue was full and it was not kept there. */
 int log_event(const ath_event *ev);
+
+/* The same for an event whose texts, values and keys either lie in [text, text + n) or live as long
+ * as the process, each ended by NUL: one copy moves them all. */
+int log_event_block(const ath_event *ev, const char *text, size_t n);
 
 /* One line of ours, redacted: `source` as operators filter it ("athena::server"). */
 ATH_PRINTF(3, 4) void log_write(int level, const char *source, const char *fmt, ...);

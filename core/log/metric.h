@@ -33,7 +33,12 @@ struct metric_http {
     uint64_t duration_ns, request_bytes, response_bytes;
 };
 void metric_http(const struct metric_http *m);
-void metric_http_in_flight(const char *method, const char *route, const char *route_group, int change);
+
+/* A request at work: begin gives what end takes, NULL (allowed there) when there are too many routes.
+ * Any threads. */
+struct metric_flight;
+struct metric_flight *metric_flight_begin(ath_str method, const char *route, const char *route_group);
+void metric_flight_end(struct metric_flight *f);
 
 /* One change of a managed object, or one look into a cache: the published "management" families.
  * `operation` and `status` are words of a fixed set (contract observability.md 2.5). */

@@ -12,18 +12,26 @@ const struct kind kinds[KINDS] = {
     [KIND_MANAGEMENT] = { "operation,status", 0 },
 };
 
-/* A method is whatever a peer sends: only known ones become labels. */
+/* A method is whatever a peer sends: only known ones become labels. Told apart by their first two
+ * letters, then compared. */
 ath_str metric_method(ath_str m)
 {
-    static const ath_str known[] = {
-        { "GET", 3 },    { "POST", 4 },    { "PUT", 3 },     { "PATCH", 5 }, { "DELETE", 6 },
-        { "HEAD", 4 },   { "OPTIONS", 7 }, { "CONNECT", 7 }, { "TRACE", 5 },
-    };
+    ath_str known = { NULL, 0 };
 
-    for (size_t i = 0; i < ATH_COUNT(known); i++)
-        if (known[i].n == m.n && memcmp(known[i].p, m.p, m.n) == 0)
-            return known[i];
-    return ATH_S("OTHER");
+    if (m.n > 2)
+        switch (m.p[0] << 8 | m.p[1]) {
+        case 'G' << 8 | 'E': known = ATH_S("GET"); break;
+        case 'P' << 8 | 'O': known = ATH_S("POST"); break;
+        case 'P' << 8 | 'U': known = ATH_S("PUT"); break;
+        case 'P' << 8 | 'A': known = ATH_S("PATCH"); break;
+        case 'D' << 8 | 'E': known = ATH_S("DELETE"); break;
+        case 'H' << 8 | 'E': known = ATH_S("HEAD"); break;
+        case 'O' << 8 | 'P': known = ATH_S("OPTIONS"); break;
+        case 'C' << 8 | 'O': known = ATH_S("CONNECT"); break;
+        case 'T' << 8 | 'R': known = ATH_S("TRACE"); break;
+        default: break;
+        }
+    return known.n && str_eq(m, known) ? known : ATH_S("OTHER");
 }
 
 void key_add_status(struct key *k, int status)
@@ -69,18 +77,18 @@ void metric_http(const struct metric_http *m)
 
 enum { FLIGHTS = 1024, FLIGHTS_MOST = 512 };
 
-struct flight {
+struct metric_flight {
     atomic_int now, max;
     uint32_t hash;
     struct key key;
 };
 
-static _Atomic(struct flight *) flights[FLIGHTS];
+static _Atomic(struct metric_flight *) flights[FLIGHTS];
 static atomic_uint flight_count;
 
-static struct flight *flight_new(const struct key *k, uint32_t hash)
+static struct metric_flight *flight_new(const struct key *k, uint32_t hash)
 {
-    struct flight *f = mem_new(sizeof(*f));
+    struct metric_flight *f = mem_new(sizeof(*f));
 
     f->hash = hash;
     f->key.n = k->n;
@@ -88,13 +96,13 @@ static struct flight *flight_new(const struct key *k, uint32_t hash)
     return f;
 }
 
-static struct flight *flight_get(const struct key *k)
+static struct metric_flight *flight_get(const struct key *k)
 {
     uint32_t hash = key_hash(k);
-    struct flight *f, *made;
+    struct metric_flight *f, *made;
 
     for (size_t i = hash;; i++) {
-        _Atomic(struct flight *) *slot = &flights[i & (FLIGHTS - 1)];
+        _Atomic(struct metric_flight *) *slot = &flights[i & (FLIGHTS - 1)];
         f = atomic_load_explicit(slot, memory_order_acquire);
         if (!f) {
             if (atomic_load(&flight_count) >= FLIGHTS_MOST)
@@ -111,22 +119,29 @@ static struct flight *flight_get(const struct key *k)
     }
 }
 
-void metric_http_in_flight(const char *method, const char *route, const char *route_group, int change)
+struct metric_flight *metric_flight_begin(ath_str method, const char *route, const char *route_group)
 {
+    struct metric_flight *f;
     struct key k;
-    struct flight *f;
     int now, max;
 
     KEY_EMPTY(&k);
-    key_add(&k, metric_method(str_of(method)));
+    key_add(&k, metric_method(method));
     key_add(&k, str_of(route));
     key_add(&k, str_of(route_group));
     if (!(f = flight_get(&k)))
-        return;
-    now = atomic_fetch_add_explicit(&f->now, change, memory_order_relaxed) + change;
+        return NULL;
+    now = atomic_fetch_add_explicit(&f->now, 1, memory_order_relaxed) + 1;
     max = atomic_load_explicit(&f->max, memory_order_relaxed);
     while (now > max && !atomic_compare_exchange_weak(&f->max, &max, now)) {
     }
+    return f;
+}
+
+void metric_flight_end(struct metric_flight *f)
+{
+    if (f)
+        atomic_fetch_sub_explicit(&f->now, 1, memory_order_relaxed);
 }
 
 /* ---- the families ---- */
@@ -165,7 +180,7 @@ static const struct derived families[] = {
     { "athena_http_handler_errors_total", "counter", "method,route,route_group", "Requests whose handler failed without an answer.", SHOW_HANDLER_ERRORS },
 };
 
-static void flight_labels(struct buf *b, const struct flight *f)
+static void flight_labels(struct buf *b, const struct metric_flight *f)
 {
     static const char *const names[] = { "method", "route", "route_group" };
     size_t at = 0;
@@ -181,18 +196,18 @@ static void flight_labels(struct buf *b, const struct flight *f)
 
 static int flight_cmp(const void *a, const void *b)
 {
-    const struct flight *x = *(struct flight *const *)a, *y = *(struct flight *const *)b;
+    const struct metric_flight *x = *(struct metric_flight *const *)a, *y = *(struct metric_flight *const *)b;
 
     return str_cmp(str_from(x->key.p, x->key.n), str_from(y->key.p, y->key.n));
 }
 
-/* A request may be counted down on another thread than up, so a reader can see less than none. */
+/* Two threads' changes may be seen one before the other. */
 static uint64_t not_negative(int v)
 {
     return v > 0 ? (uint64_t)v : 0;
 }
 
-static void in_flight_write(struct buf *b, struct flight *const *list, size_t n)
+static void in_flight_write(struct buf *b, struct metric_flight *const *list, size_t n)
 {
     uint64_t now = 0, max = 0;
 
@@ -222,7 +237,7 @@ static void in_flight_write(struct buf *b, struct flight *const *list, size_t n)
 
 void metric_http_write(struct buf *b)
 {
-    struct flight *list[FLIGHTS];
+    struct metric_flight *list[FLIGHTS];
     size_t n = 0;
 
     derived_write(b, KIND_HTTP, families, ATH_COUNT(families));

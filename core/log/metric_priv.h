@@ -45,8 +45,7 @@ static inline void key_add(struct key *k, ath_str v)
 {
     size_t n = v.n < LABEL_BYTES ? v.n : LABEL_BYTES;
 
-    if (n)
-        memcpy(k->p + k->n, v.p, n);
+    str_put(k->p + k->n, (ath_str){ v.p, n });
     k->n += n;
     k->p[k->n++] = 0;
 }

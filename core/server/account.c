@@ -1,5 +1,6 @@
-/* The account of a request. Its events are built on the stack from a table that has keys, forms and
- * defaults; log_event() copies them once, and the sinks' threads do the formatting. */
+/* The account of a request. Its events are built on the stack: facts from tables that have keys, forms
+ * and defaults, the texts of this request one after the other in one block. log_event_block() copies
+ * both once, and the sinks' threads do the formatting. */
 #include "server/account.h"
 
 #include <endian.h>
@@ -15,33 +16,49 @@ static const ath_str trace_source = { "athena_rs::gateway_trace", 24 };
 
 /* ---- what both events and the metrics need ---- */
 
+/* The largest part of one text that is logged, and of all texts of a request. */
+enum { TEXT_MOST = 2048, TEXTS_MOST = 12288 };
+
 struct account {
     struct req *r;
     const struct route *route;   /* NULL: unmatched */
     const char *group;
     int status;
-    ath_str status_text;
     uint64_t duration_ns;        /* until the answer began */
     bool span;                   /* does the filter show the prefix? */
-    char *at;                    /* room for digits */
-    char digits[320];
+    /* as they stand in `text` */
+    ath_str method, path, peer, id, client, w3c, status_text;
+    char *at;                    /* where the next one goes */
+    char text[TEXTS_MOST];       /* what the events take with them */
 };
 
-enum { DIGITS = 20 };            /* of the largest number */
+static const ath_str empty = { "", 0 };
+
+/* A text into the block: cut when it is too long, dropped when the block is full. */
+static ath_str put(struct account *a, ath_str s)
+{
+    char *from = a->at;
+    size_t room = (size_t)(a->text + sizeof(a->text) - from), n = s.n < TEXT_MOST ? s.n : TEXT_MOST;
+
+    if (n == 0 || n >= room)
+        return empty;
+    a->at = str_put(from, str_from(s.p, n));
+    *a->at++ = 0;
+    return str_from(from, n);
+}
 
 static ath_str number(struct account *a, uint64_t v)
 {
-    char text[DIGITS], *end = text + sizeof(text), *p = end;
-    ath_str s = { a->at, 0 };
+    char text[20], *end = text + sizeof(text), *p = end;
 
-    do {
+    if (v < 10) {
+        text[0] = (char)('0' + v);
+        return put(a, str_from(text, 1));
+    }
+    for (; v >= 10; v /= 10)
         *--p = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    while (p < end)
-        a->at[s.n++] = *p++;
-    a->at += s.n;
-    return s;
+    *--p = (char)('0' + v);
+    return put(a, str_from(p, (size_t)(end - p)));
 }
 
 /* A client that left before the answer has no status: 499, as proxies say. */
@@ -65,10 +82,15 @@ static void account_fill(struct account *a, struct req *r)
     a->route = r->match.route;
     a->group = a->route ? a->route->group : route_group(r->path);
     a->status = final_status(r);
-    a->at = a->digits;
-    a->status_text = number(a, (uint64_t)a->status);
     a->duration_ns = later(r->mark[MARK_FIRST_BYTE], answered);
     a->span = log_wants(ATH_INFO, http_source);
+    a->at = a->text;
+    a->method = put(a, r->method);
+    a->path = put(a, r->path);
+    a->peer = put(a, r->peer);
+    a->id = put(a, str_from(r->id, UUID_TEXT - 1));
+    a->w3c = put(a, r->trace_id);
+    a->status_text = number(a, (uint64_t)a->status);
 }
 
 static bool unanswered(const struct req *r)
@@ -98,9 +120,8 @@ static void count_request(const struct account *a)
     };
 
     metric_http(&m);
-    if (r->counted)
-        metric_http_in_flight(m.method, m.route, m.route_group, -1);
-    r->counted = false;
+    metric_flight_end(r->flight);
+    r->flight = NULL;
 }
 
 int phase_account(struct req *r, ath_err *e)
@@ -108,10 +129,8 @@ int phase_account(struct req *r, ath_err *e)
     const struct route *route = r->match.route;
 
     (void)e;
-    if (!route)
-        return PHASE_NEXT;
-    metric_http_in_flight(r->method.p, route->def.path, route->group, 1);
-    r->counted = true;
+    if (route)
+        r->flight = metric_flight_begin(r->method, route->def.path, route->group);
     return PHASE_NEXT;
 }
 
@@ -130,11 +149,8 @@ static const ath_fact line_facts[LINE_FACTS] = {
 
 static ath_event event_of(const struct account *a, int level, ath_str source)
 {
-    const struct req *r = a->r;
-
     return (ath_event){ .size = sizeof(ath_event), .level = (uint32_t)level, .source = source,
-                        .flags = LOG_KEYS_STAY, .request_id = str_from(r->id, UUID_TEXT - 1),
-                        .trace_id = r->trace_id };
+                        .request_id = a->id, .trace_id = a->w3c };
 }
 
 /* Without the first `spans` facts when the filter hides the prefix. */
@@ -143,7 +159,7 @@ static void hand_over(const struct account *a, ath_event *e, const ath_fact *fac
 {
     e->fact = a->span ? fact : fact + spans;
     e->fact_count = a->span ? n : n - spans;
-    log_event(e);
+    log_event_block(e, a->text, (size_t)(a->at - a->text));
 }
 
 static void write_line(const struct account *a)
@@ -157,9 +173,9 @@ static void write_line(const struct account *a)
         return;
     e.message = ATH_S("request completed");
     memcpy(fact, line_facts, sizeof(fact));
-    fact[SPAN_METHOD].value = fact[LINE_METHOD].value = a->r->method;
-    fact[SPAN_ROUTE].value = fact[LINE_ROUTE].value = a->r->path;
-    fact[SPAN_PEER].value = a->r->peer;
+    fact[SPAN_METHOD].value = fact[LINE_METHOD].value = a->method;
+    fact[SPAN_ROUTE].value = fact[LINE_ROUTE].value = a->path;
+    fact[SPAN_PEER].value = a->peer;
     fact[SPAN_STATUS].value = fact[LINE_STATUS].value = a->status_text;
     hand_over(a, &e, fact, LINE_FACTS, LINE_METHOD);
 }
@@ -227,7 +243,12 @@ static const ath_fact trace_facts[T_FACTS] = {
     [T_SPAN] = PLAIN("span_id"),
 };
 
-/* Where a noted fact shows; a later entry of the same field gives way to an earlier one. */
+/* ---- details: which noted fact fills which field, and the sorted list of their keys ----
+ *
+ * Requests of one route note the same facts again and again, so what follows from their keys is
+ * kept per thread, as a shape, and made anew only when a request's keys differ from it. */
+
+/* Where a noted fact shows; of two for one field the one that stands first here. */
 static const struct {
     ath_str key;
     int field;
@@ -251,114 +272,160 @@ static const struct {
     { ATH_S("error"), T_MESSAGE },
 };
 
-enum { NOTED_TABLE = 0, KEYS_MOST = 48 };
+enum { NOTED_MOST = 32, KEYS_MOST = NOTED_MOST + 16, SHAPES = 8 };
 
-struct trace {
-    ath_fact fact[T_FACTS];
-    uint8_t by[T_FACTS];         /* 1 + the entry of `noted` that filled the field */
-    ath_str key[KEYS_MOST];      /* of details */
+struct shape {
+    const struct route *route;
+    uint32_t facts;              /* how many of the request's are looked at */
+    bool failed, described;      /* it has an error; that has words */
+    bool code, message;          /* the error fills the field */
+    int8_t field[NOTED_MOST];    /* of each fact; -1: none */
+    ath_str key[KEYS_MOST];      /* while it is made */
     uint32_t keys;
-    char text[1024];             /* detail_keys */
-    struct buf message;          /* redacted */
+    size_t noted_n, sorted_n;
+    char noted[1024];            /* the facts' keys, each ended by NUL */
+    char sorted[1024];           /* detail_keys */
 };
 
-static void key_put(struct trace *t, ath_str key)
+static _Thread_local struct shape shapes[SHAPES];
+
+static uint32_t facts_of(const struct req *r)
 {
-    if (t->keys < KEYS_MOST && key.n < 64)
-        t->key[t->keys++] = key;
+    return r->fact_count < NOTED_MOST ? r->fact_count : NOTED_MOST;
+}
+
+static bool shape_fits(const struct shape *s, const struct account *a)
+{
+    const struct req *r = a->r;
+    size_t at = 0;
+
+    if (s->route != a->route || s->facts != facts_of(r) || s->failed != (r->err.rc != 0) ||
+        s->described != (r->err.message_n != 0))
+        return false;
+    for (uint32_t i = 0; i < s->facts; i++) {
+        ath_str key = r->fact[i].key;
+        if (at + key.n + 1 > s->noted_n || memcmp(s->noted + at, key.p, key.n + 1) != 0)
+            return false;
+        at += key.n + 1;
+    }
+    return at == s->noted_n;
+}
+
+static void key_put(struct shape *s, ath_str key)
+{
+    if (s->keys < KEYS_MOST && key.n < 64)
+        s->key[s->keys++] = key;
 }
 
 /* Every noted fact is a detail, but the table: that is a column of its own. */
-static void take_noted(struct trace *t, const ath_fact *f)
+static void shape_fact(struct shape *s, uint32_t at, ath_str key, uint8_t *by)
 {
     uint8_t i = 0;
 
-    while (i < ATH_COUNT(noted) && !str_eq(noted[i].key, f->key))
+    s->field[at] = -1;
+    while (i < ATH_COUNT(noted) && !str_eq(noted[i].key, key))
         i++;
-    if (i < ATH_COUNT(noted)) {
-        int field = noted[i].field;
-        if (t->by[field] == 0 || i < t->by[field] - 1) {
-            t->by[field] = (uint8_t)(i + 1);
-            t->fact[field].value = f->value;
-        }
+    if (i < ATH_COUNT(noted) && (by[noted[i].field] == 0 || i < by[noted[i].field] - 1)) {
+        for (uint32_t j = 0; j < at; j++)
+            if (s->field[j] == noted[i].field)
+                s->field[j] = -1;
+        by[noted[i].field] = (uint8_t)(i + 1);
+        s->field[at] = (int8_t)noted[i].field;
     }
-    if (i != NOTED_TABLE)
-        key_put(t, f->key);
-    if (i == ATH_COUNT(noted) && str_eq(f->key, ATH_S("cache_key")))
-        key_put(t, ATH_S("cache_key_hashed"));
+    if (i > 0)
+        key_put(s, key);
+    if (str_eq(key, ATH_S("cache_key")))
+        key_put(s, ATH_S("cache_key_hashed"));
 }
 
-/* What failed, when the handler did not say it itself. */
-static void take_error(struct trace *t, const struct req *r)
+static void keys_sort(struct shape *s)
 {
-    ath_str message = err_get(&r->err, "message");
-
-    if (r->err.rc == 0)
-        return;
-    if (!t->by[T_ERROR_CODE]) {
-        t->fact[T_ERROR_CODE].value = str_of(err_entry(&r->err)->code);
-        key_put(t, ATH_S("error_code"));
-    }
-    if (!t->by[T_MESSAGE] && message.n) {
-        log_redact(&t->message, message);
-        t->fact[T_MESSAGE].value = buf_view(&t->message);
-        key_put(t, ATH_S("message"));
-    }
-}
-
-/* The first eight bytes as a number that sorts as the text does. */
-static uint64_t head_of(ath_str s)
-{
-    uint64_t v = 0;
-
-    memcpy(&v, s.p, s.n < sizeof(v) ? s.n : sizeof(v));
-    return be64toh(v);
-}
-
-/* Sorted by insertion: a dozen keys, most of them apart in their first bytes. */
-static ath_str detail_keys(struct trace *t)
-{
-    uint64_t head[KEYS_MOST];
-    char *at = t->text;
-
-    for (uint32_t i = 0; i < t->keys; i++) {
-        ath_str key = t->key[i];
-        uint64_t h = head_of(key);
+    for (uint32_t i = 1; i < s->keys; i++) {
+        ath_str key = s->key[i];
         uint32_t j = i;
-        for (; j > 0 && (head[j - 1] > h || (head[j - 1] == h && str_cmp(t->key[j - 1], key) > 0)); j--) {
-            head[j] = head[j - 1];
-            t->key[j] = t->key[j - 1];
-        }
-        head[j] = h;
-        t->key[j] = key;
+        for (; j > 0 && str_cmp(s->key[j - 1], key) > 0; j--)
+            s->key[j] = s->key[j - 1];
+        s->key[j] = key;
     }
-    for (uint32_t i = 0; i < t->keys && (size_t)(at - t->text) + 66 < sizeof(t->text); i++) {
-        if (i && str_eq(t->key[i], t->key[i - 1]))
+    s->sorted_n = 0;
+    for (uint32_t i = 0; i < s->keys && s->sorted_n + 66 < sizeof(s->sorted); i++) {
+        if (i && str_eq(s->key[i], s->key[i - 1]))
             continue;
         if (i)
-            *at++ = ',';
-        memcpy(at, t->key[i].p, t->key[i].n);
-        at += t->key[i].n;
+            s->sorted[s->sorted_n++] = ',';
+        memcpy(s->sorted + s->sorted_n, s->key[i].p, s->key[i].n);
+        s->sorted_n += s->key[i].n;
     }
-    return str_from(t->text, (size_t)(at - t->text));
 }
 
-static void fill_details(struct trace *t, const struct account *a)
+static void shape_make(struct shape *s, const struct account *a)
 {
+    static const ath_str always[] = { { "backend_engine", 14 }, { "logical_client_name", 19 },
+                                      { "operation_name", 14 }, { "operation_outcome", 17 },
+                                      { "route_family", 12 } };
+    const struct req *r = a->r;
+    uint8_t by[T_FACTS] = { 0 };
+
+    *s = (struct shape){ .route = a->route, .facts = facts_of(r), .failed = r->err.rc != 0,
+                         .described = r->err.message_n != 0 };
+    for (uint32_t i = 0; i < s->facts; i++) {
+        ath_str key = r->fact[i].key;
+        shape_fact(s, i, key, by);
+        if (s->noted_n + key.n + 1 > sizeof(s->noted)) { /* too much to remember: made each time */
+            s->route = NULL;
+            continue;
+        }
+        memcpy(s->noted + s->noted_n, key.p, key.n);
+        s->noted_n += key.n + 1;
+    }
+    s->code = s->failed && !by[T_ERROR_CODE];
+    s->message = s->failed && s->described && !by[T_MESSAGE];
+    if (s->code)
+        key_put(s, ATH_S("error_code"));
+    if (s->message)
+        key_put(s, ATH_S("message"));
+    for (size_t i = 0; i < ATH_COUNT(always); i++)
+        key_put(s, always[i]);
+    keys_sort(s);
+}
+
+static const struct shape *shape_of(const struct account *a)
+{
+    struct shape *s = &shapes[(a->route->id * 2 + (a->r->err.rc != 0)) % SHAPES];
+
+    if (!shape_fits(s, a))
+        shape_make(s, a);
+    return s;
+}
+
+static ath_str redacted(struct account *a, ath_str text)
+{
+    struct buf b = BUF_HEAP;
+    ath_str kept;
+
+    log_redact(&b, text);
+    kept = put(a, buf_view(&b));
+    buf_free(&b);
+    return kept;
+}
+
+static void fill_details(ath_fact *fact, struct account *a)
+{
+    const struct shape *s = shape_of(a);
     const struct req *r = a->r;
 
-    for (uint32_t i = 0; i < r->fact_count; i++)
-        take_noted(t, &r->fact[i]);
-    take_error(t, r);
-    key_put(t, ATH_S("backend_engine"));
-    key_put(t, ATH_S("logical_client_name"));
-    key_put(t, ATH_S("operation_name"));
-    key_put(t, ATH_S("operation_outcome"));
-    key_put(t, ATH_S("route_family"));
-    t->fact[T_DETAIL_KEYS].value = detail_keys(t);
-    if (!t->by[T_TRACE_ID])
-        t->fact[T_TRACE_ID].value = str_from(r->id, UUID_TEXT - 1);
+    fact[T_TRACE_ID].value = a->id;
+    for (uint32_t i = 0; i < s->facts; i++)
+        if (s->field[i] >= 0)
+            fact[s->field[i]].value = put(a, r->fact[i].value);
+    if (s->code)
+        fact[T_ERROR_CODE].value = put(a, str_of(err_entry(&r->err)->code));
+    if (s->message)
+        fact[T_MESSAGE].value = redacted(a, err_get(&r->err, "message"));
+    fact[T_DETAIL_KEYS].value = put(a, str_from(s->sorted, s->sorted_n));
 }
+
+/* ---- the other fields ---- */
 
 /* Moves *at on to a mark and gives the microseconds between; 0 for a mark that was not reached. */
 static uint64_t lap(uint64_t *at, uint64_t mark)
@@ -370,7 +437,7 @@ static uint64_t lap(uint64_t *at, uint64_t mark)
     return us;
 }
 
-static void fill_times(struct trace *t, struct account *a)
+static void fill_times(ath_fact *fact, struct account *a)
 {
     static const struct {
         int mark, field;
@@ -379,8 +446,11 @@ static void fill_times(struct trace *t, struct account *a)
                  { MARK_END, T_SEND_US } };
     uint64_t at = a->r->mark[MARK_FIRST_BYTE];
 
-    for (size_t i = 0; i < ATH_COUNT(laps); i++)
-        t->fact[laps[i].field].value = number(a, lap(&at, a->r->mark[laps[i].mark]));
+    for (size_t i = 0; i < ATH_COUNT(laps); i++) {
+        uint64_t us = lap(&at, a->r->mark[laps[i].mark]);
+        if (us)
+            fact[laps[i].field].value = number(a, us);
+    }
 }
 
 static ath_str outcome_of(int status)
@@ -402,59 +472,58 @@ static ath_str ending_of(enum req_ending ending)
     return words[(size_t)ending < ATH_COUNT(words) ? ending : REQ_FAILED];
 }
 
-static void fill_fields(struct trace *t, struct account *a)
+static void fill_fields(ath_fact *fact, struct account *a)
 {
     const struct req *r = a->r;
-    ath_fact *fact = t->fact;
 
-    fact[T_METHOD_SPAN].value = fact[T_METHOD].value = r->method;
-    fact[T_ROUTE_SPAN].value = fact[T_PATH].value = r->path;
-    fact[T_PEER_SPAN].value = r->peer;
+    fact[T_METHOD_SPAN].value = fact[T_METHOD].value = a->method;
+    fact[T_ROUTE_SPAN].value = fact[T_PATH].value = a->path;
+    fact[T_PEER_SPAN].value = a->peer;
     fact[T_VERSION].value = str_of(athena_version);
-    fact[T_REQUEST_ID].value = str_from(r->id, UUID_TEXT - 1);
-    fact[T_CLIENT].value = fact[T_LOGICAL].value = r->client_name;
+    fact[T_REQUEST_ID].value = a->id;
+    fact[T_CLIENT].value = fact[T_LOGICAL].value = put(a, r->client_name);
     fact[T_FAMILY].value = str_of(a->group);
     fact[T_OPERATION].value = str_of(a->route->def.operation);
     fact[T_STATUS].value = a->status_text;
     fact[T_OUTCOME].value = outcome_of(a->status);
     fact[T_DURATION].value = number(a, a->duration_ns / 1000000u);
     fact[T_ROUTE].value = str_of(a->route->def.path);
-    fact[T_KEY].value = r->who.public_id;
+    fact[T_KEY].value = put(a, r->who.public_id);
     fact[T_IN].value = number(a, r->body_bytes);
     fact[T_OUT].value = number(a, r->sent_bytes);
     fact[T_ENDING].value = ending_of(r->ending);
-    fact[T_W3C].value = r->trace_id;
-    fact[T_SPAN].value = str_of(r->span_id);
+    fact[T_W3C].value = a->w3c;
+    fact[T_SPAN].value = put(a, str_of(r->span_id));
 }
 
-static void write_trace(struct trace *t, struct account *a, int level)
+static void write_trace(ath_fact *fact, struct account *a, int level)
 {
     ath_event e = event_of(a, level, trace_source);
 
-    fill_fields(t, a);
-    fill_times(t, a);
+    fill_fields(fact, a);
+    fill_times(fact, a);
     e.name = ATH_S("operation");
     e.message = ATH_S("gateway operation completed");
-    hand_over(a, &e, t->fact, T_FACTS, T_SPANS);
+    hand_over(a, &e, fact, T_FACTS, T_SPANS);
 }
 
 /* A table that does not exist is a name that the caller made up: no label. */
-static void count_operation(const struct trace *t, const struct account *a)
+static void count_operation(const ath_fact *fact, const struct account *a)
 {
     struct metric_operation m = {
         .client = client_label(a->r),
-        .table = t->fact[T_TABLE].value,
+        .table = fact[T_TABLE].value,
         .operation = str_of(a->route->def.operation),
         .method = a->r->method,
         .path = str_of(a->route->def.path),
-        .cache_outcome = t->fact[T_CACHE_OUTCOME].value,
-        .cache_source = t->fact[T_CACHE_SOURCE].value,
+        .cache_outcome = fact[T_CACHE_OUTCOME].value,
+        .cache_source = fact[T_CACHE_SOURCE].value,
         .status = a->status,
         .duration_ns = a->duration_ns,
     };
 
-    if (str_eq(t->fact[T_ERROR_CODE].value, ATH_S("undefined_table")))
-        m.table = ATH_S("");
+    if (str_eq(fact[T_ERROR_CODE].value, ATH_S("undefined_table")))
+        m.table = empty;
     metric_operation(&m);
 }
 
@@ -472,26 +541,25 @@ static bool is_traced(ath_str path)
 static void account_operation(struct account *a)
 {
     int level = a->status >= 500 ? ATH_ERROR : ATH_INFO;
-    struct trace t;
+    ath_fact fact[T_FACTS];
 
-    memcpy(t.fact, trace_facts, sizeof(t.fact));
-    memset(t.by, 0, sizeof(t.by));
-    t.keys = 0;
-    t.message = BUF_HEAP;
-    fill_details(&t, a);
-    count_operation(&t, a);
+    memcpy(fact, trace_facts, sizeof(fact));
+    fill_details(fact, a);
+    count_operation(fact, a);
     if (is_traced(a->r->path) && log_takes(level, trace_source, ATH_S("operation")))
-        write_trace(&t, a, level);
-    buf_free(&t.message);
+        write_trace(fact, a, level);
 }
 
 void account_request(struct req *r)
 {
     struct account a;
+    char *line_end;
 
     account_fill(&a, r);
+    line_end = a.at;
     if (a.route && a.route->def.operation)
         account_operation(&a);
+    a.at = line_end; /* the line has no use for what the trace took */
     write_line(&a);
     count_request(&a);
 }

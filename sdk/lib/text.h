@@ -35,6 +35,40 @@ static inline bool str_is(ath_str a, const char *z)
     return str_eq(a, str_of(z));
 }
 
+/* Copies `s` to `at`, where there is room for it, and returns the end. For the many short pieces of a
+ * line: a piece of up to 32 bytes is two loads and two stores that may overlap. */
+static inline char *str_put(char *at, ath_str s)
+{
+    const char *p = s.p;
+    size_t n = s.n;
+
+    if (n >= 8 && n <= 16) {
+        uint64_t head, tail;
+        memcpy(&head, p, 8);
+        memcpy(&tail, p + n - 8, 8);
+        memcpy(at, &head, 8);
+        memcpy(at + n - 8, &tail, 8);
+    } else if (n >= 4 && n < 8) {
+        uint32_t head, tail;
+        memcpy(&head, p, 4);
+        memcpy(&tail, p + n - 4, 4);
+        memcpy(at, &head, 4);
+        memcpy(at + n - 4, &tail, 4);
+    } else if (n > 16 && n <= 32) {
+        char head[16], tail[16];
+        memcpy(head, p, 16);
+        memcpy(tail, p + n - 16, 16);
+        memcpy(at, head, 16);
+        memcpy(at + n - 16, tail, 16);
+    } else if (n > 32) {
+        memcpy(at, p, n);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            at[i] = p[i];
+    }
+    return at + n;
+}
+
 bool str_ieq(ath_str a, ath_str b);
 bool str_starts(ath_str s, const char *prefix);
 bool str_ends(ath_str s, const char *suffix);

@@ -9,55 +9,35 @@
 
 static const char hex[] = "0123456789abcdef";
 
-#define EACH(byte) (0x0101010101010101u * (byte))
+typedef unsigned char bytes16 __attribute__((vector_size(16)));
 
-/* Is a byte of `x` below `limit` (at most 0x80)? */
-static uint64_t below(uint64_t x, uint64_t limit)
+/* Nothing below a blank and no 0x7f in [p, p + n)? Reads up to 15 bytes more. */
+static bool is_clean(const char *p, size_t n)
 {
-    return (x - EACH(limit)) & ~x & EACH(0x80u);
-}
+    bytes16 bad = { 0 }, v;
+    uint64_t half[2];
 
-static bool word_plain(uint64_t x, bool quoted)
-{
-    uint64_t bad = below(x, 0x20) | below(x ^ EACH(0x7fu), 1);
-
-    if (quoted)
-        bad |= below(x ^ EACH((uint64_t)'"'), 1) | below(x ^ EACH((uint64_t)'\\'), 1);
-    return bad == 0;
-}
-
-/* Nothing to escape? Eight bytes at a time: nearly every value is so. */
-static bool plain_bytes(const char *p, size_t n, bool quoted)
-{
-    uint64_t x = EACH((uint64_t)' ');
-
-    if (n < sizeof(x)) {
-        for (size_t i = 0; i < n; i++)
-            x = x << 8 | (unsigned char)p[i];
-        return word_plain(x, quoted);
+    for (size_t i = 0; i < n; i += sizeof(v)) {
+        memcpy(&v, p + i, sizeof(v));
+        bad |= (bytes16)(v < 0x20) | (bytes16)(v == 0x7f);
     }
-    for (size_t i = 0; i + sizeof(x) <= n; i += sizeof(x)) {
-        memcpy(&x, p + i, sizeof(x));
-        if (!word_plain(x, quoted))
-            return false;
-    }
-    memcpy(&x, p + n - sizeof(x), sizeof(x));
-    return word_plain(x, quoted);
+    memcpy(half, &bad, sizeof(half));
+    return (half[0] | half[1]) == 0;
 }
 
-static char *put(char *at, const char *p, size_t n)
+static bool needs_quoting(ath_str s)
 {
-    memcpy(at, p, n);
-    return at + n;
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] == '"' || s.p[i] == '\\')
+            return true;
+    return false;
 }
 
-#define PUT(at, literal) put((at), "" literal, sizeof(literal) - 1)
+#define PUT(at, literal) str_put((at), ATH_S(literal))
 
 /* A byte becomes 4 at most (\x1b): what room_for() counts with. */
 static char *put_escaped(char *at, ath_str s, bool quoted)
 {
-    if (plain_bytes(s.p, s.n, quoted))
-        return s.n ? put(at, s.p, s.n) : at;
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if (quoted && (c == '"' || c == '\\')) {
@@ -77,6 +57,20 @@ static char *put_escaped(char *at, ath_str s, bool quoted)
     return at;
 }
 
+/* A value that is not quoted: as it is in a first try, escaped in a second one. */
+static char *put_value(char *at, ath_str s, bool careful)
+{
+    return careful ? put_escaped(at, s, false) : str_put(at, s);
+}
+
+static char *put_quoted(char *at, ath_str s, bool careful)
+{
+    *at++ = '"';
+    at = careful || needs_quoting(s) ? put_escaped(at, s, true) : str_put(at, s);
+    *at++ = '"';
+    return at;
+}
+
 static size_t room_for(const ath_event *e)
 {
     size_t n = 256 + 4 * (e->source.n + e->message.n);
@@ -91,12 +85,12 @@ static char *put_time(struct logline *l, char *at, uint64_t ns, unsigned flags)
     unsigned ms = (unsigned)(ns / 1000000u % 1000u);
 
     logline_clock(l, ns / 1000000000u);
-    at = flags & LOGLINE_DATE ? put(at, l->clock, 19) : put(at, l->clock + 11, 8);
+    at = flags & LOGLINE_DATE ? str_put(at, str_from(l->clock, 19)) : str_put(at, str_from(l->clock + 11, 8));
     *at++ = '.';
     *at++ = (char)('0' + ms / 100);
     *at++ = (char)('0' + ms / 10 % 10);
     *at++ = (char)('0' + ms % 10);
-    return flags & LOGLINE_DATE ? put(at, l->zone, 6) : at;
+    return flags & LOGLINE_DATE ? str_put(at, str_from(l->zone, 6)) : at;
 }
 
 static char *put_head(struct logline *l, char *at, const ath_event *e, unsigned flags)
@@ -112,23 +106,23 @@ static char *put_head(struct logline *l, char *at, const ath_event *e, unsigned 
         at = PUT(at, RESET);
     *at++ = ' ';
     if (flags & LOGLINE_COLOR)
-        at = put(at, colors[level], 5);
-    at = put(at, levels[level], 5);
+        at = str_put(at, str_from(colors[level], 5));
+    at = str_put(at, str_from(levels[level], 5));
     if (flags & LOGLINE_COLOR)
         at = PUT(at, RESET);
     *at++ = ' ';
     return at;
 }
 
-static char *put_span_fact(char *at, const ath_fact *f)
+static char *put_span_fact(char *at, const ath_fact *f, bool careful)
 {
-    at = put(at, f->key.p + SPAN_N, f->key.n - SPAN_N);
+    at = str_put(at, str_after(f->key, SPAN_N));
     *at++ = '=';
-    return put_escaped(at, f->value, false);
+    return put_value(at, f->value, careful);
 }
 
 /* The published server writes the status twice, and dashboards' patterns expect it. */
-static char *put_span(char *at, const ath_event *e, unsigned flags)
+static char *put_span(char *at, const ath_event *e, unsigned flags, bool careful)
 {
     const char *start = NULL;
 
@@ -143,10 +137,10 @@ static char *put_span(char *at, const ath_event *e, unsigned flags)
         } else {
             *at++ = ' ';
         }
-        at = put_span_fact(at, f);
+        at = put_span_fact(at, f, careful);
         if (f->key.n == sizeof("span.http_status_code") - 1 && f->key.p[SPAN_N + 5] == 's') {
             *at++ = ' ';
-            at = put_span_fact(at, f);
+            at = put_span_fact(at, f, careful);
         }
     }
     return start ? PUT(at, "}: ") : at;
@@ -154,46 +148,53 @@ static char *put_span(char *at, const ath_event *e, unsigned flags)
 
 static bool is_message(const ath_fact *f)
 {
-    return f->key.n == 7 && memcmp(f->key.p, "message", 7) == 0;
+    return f->key.n == 7 && f->key.p[0] == 'm' && memcmp(f->key.p, "message", 7) == 0;
 }
 
-static char *put_fact(char *at, const ath_fact *f)
+static char *put_fact(char *at, const ath_fact *f, bool careful)
 {
     *at++ = ' ';
-    if (is_message(f))
-        return put_escaped(at, f->value, false);
-    at = put(at, f->key.p, f->key.n);
-    *at++ = '=';
-    if (f->form == ATH_V_NUMBER || f->form == ATH_V_BOOL)
-        return put(at, f->value.p, f->value.n);
-    if (f->form != ATH_V_TEXT)
-        return put_escaped(at, f->value, false);
-    *at++ = '"';
-    at = put_escaped(at, f->value, true);
-    *at++ = '"';
-    return at;
+    if (!is_message(f)) {
+        at = str_put(at, f->key);
+        *at++ = '=';
+    }
+    if (f->form == ATH_V_TEXT && !is_message(f))
+        return put_quoted(at, f->value, careful);
+    return put_value(at, f->value, careful);
 }
 
-void logline_text(struct logline *l, struct buf *b, const ath_event *e, unsigned flags)
+static char *put_line(struct logline *l, char *at, const ath_event *e, unsigned flags, bool careful)
 {
-    char *at;
-
-    buf_grow(b, room_for(e));
-    at = put_head(l, b->p + b->n, e, flags);
+    at = put_head(l, at, e, flags);
     if (flags & LOGLINE_SPAN)
-        at = put_span(at, e, flags);
+        at = put_span(at, e, flags, careful);
     if (flags & LOGLINE_COLOR)
         at = PUT(at, DIM);
-    at = put_escaped(at, e->source, false);
+    at = put_value(at, e->source, careful);
     *at++ = ':';
     if (flags & LOGLINE_COLOR)
         at = PUT(at, RESET);
     *at++ = ' ';
-    at = put_escaped(at, e->message, false);
+    at = put_value(at, e->message, careful);
     for (const ath_fact *f = e->fact, *end = f + e->fact_count; f < end; f++)
         if (!is_span(f))
-            at = put_fact(at, f);
-    *at++ = '\n';
-    *at = 0;
-    b->n = (size_t)(at - b->p);
+            at = put_fact(at, f, careful);
+    return at;
+}
+
+/* Nearly no line needs an escape: it is written as it is, looked through once, and written again with
+ * care when something was there. The colours' own escapes make every coloured line such a one. */
+void logline_text(struct logline *l, struct buf *b, const ath_event *e, unsigned flags)
+{
+    char *from, *end;
+
+    buf_grow(b, room_for(e));
+    from = b->p + b->n;
+    end = put_line(l, from, e, flags, false);
+    memset(end, ' ', sizeof(bytes16));
+    if (!is_clean(from, (size_t)(end - from)))
+        end = put_line(l, from, e, flags, true);
+    *end++ = '\n';
+    *end = 0;
+    b->n = (size_t)(end - b->p);
 }

@@ -83,14 +83,16 @@ END_TEST
 
 START_TEST(in_flight_counts_up_and_down)
 {
-    metric_http_in_flight("GET", "/ping", "health", 1);
-    metric_http_in_flight("GET", "/ping", "health", 1);
-    metric_http_in_flight("GET", "/ping", "health", -1);
+    struct metric_flight *one = metric_flight_begin(ATH_S("GET"), "/ping", "health");
+    struct metric_flight *two = metric_flight_begin(ATH_S("GET"), "/ping", "health");
+
+    metric_flight_end(one);
     HAS("athena_http_in_flight_requests{method=\"GET\",route=\"/ping\",route_group=\"health\"} 1");
     HAS("athena_http_in_flight_requests_max{method=\"GET\",route=\"/ping\",route_group=\"health\"} 2");
     HAS("athena_http_in_flight_requests_total 1");
     HAS("athena_http_in_flight_requests_max_total 2");
-    metric_http_in_flight("GET", "/ping", "health", -1);
+    metric_flight_end(two);
+    metric_flight_end(NULL);
 }
 END_TEST
 
@@ -240,8 +242,7 @@ static void *count_many(void *arg)
     (void)arg;
     for (int i = 0; i < 2000; i++) {
         request("PUT", "/threads", "t", 200, 1000);
-        metric_http_in_flight("PUT", "/threads", "x", 1);
-        metric_http_in_flight("PUT", "/threads", "x", -1);
+        metric_flight_end(metric_flight_begin(ATH_S("PUT"), "/threads", "x"));
     }
     return NULL;
 }
