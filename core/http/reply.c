@@ -12,6 +12,7 @@
 #include "lib/json.h"
 
 #define DOCS_URL "https://docs.athena-cluster.com/docs/reference/errors/"
+enum { OUR_NUMBERS = 900 };     /* x900 and up are no numbers of the published catalogue: no page */
 
 static const struct {
     int status;
@@ -314,9 +315,11 @@ static ath_str envelope(const struct req *r, const ath_err *e, const ath_error *
     buf_json_str(&b, "error", shown_message(e));
     if (entry->number) {
         buf_json_int(&b, "error_number", entry->number);
-        buf_lit(&b, ",\"docs_url\":\"" DOCS_URL);
-        buf_u64(&b, entry->number);
-        buf_char(&b, '"');
+        if (entry->number % 1000 < OUR_NUMBERS) {
+            buf_lit(&b, ",\"docs_url\":\"" DOCS_URL);
+            buf_u64(&b, entry->number);
+            buf_char(&b, '"');
+        }
     }
     if (e->hint_n)
         buf_json_str(&b, "hint", str_from(e->hint, e->hint_n));

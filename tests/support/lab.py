@@ -137,6 +137,14 @@ class Answer:
     def json(self):
         return json.loads(self.body)
 
+    @property
+    def code(self):
+        """The `code` of an error answer."""
+        try:
+            return self.json.get("code")
+        except (ValueError, AttributeError):
+            return None
+
 
 class Athena:
     def __init__(self, folder, config, env=(), args=("serve",), exe=None, wrapper=()):

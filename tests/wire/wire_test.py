@@ -47,12 +47,18 @@ class JudgeTest(unittest.TestCase):
         body = same(LINES["f03-text-columns"]).body
         self.assertEqual(parts("f03-text-columns", body=body.replace("12.5", "12.50")), [])
         self.assertEqual(parts("f03-text-columns", body=body.replace('"cache_key":', '"x":1,"cache_key":"other","y":')),
-                         ["body:x", "body:y"])
+                         ["+body:x", "+body:y"])
+        self.assertEqual(parts("f02-full", body=body), ["body:data", "body:message"])
+
+    def test_a_defect_may_lie_in_the_digits(self):
+        body = same(LINES["v04-limits"]).body
+        self.assertEqual(parts("v04-limits", body=body.replace("100.0", "100.00")), ["body:data[0].c_numeric"])
 
     def test_explanations_are_used_or_stale(self):
         with tempfile.TemporaryDirectory() as folder:
             with open(f"{folder}/x.differences", "w") as f:
-                f.write("# a comment\nf* status because\nf01 body:data never\n")
+                f.write("# a comment\nf* status because\nf01 body:data because\nf* +body:new because\nf* -body:old because\n"
+                        "g1 answers:400/bad because\nerrors +body:docs because\n")
             with open(f"{folder}/x.later", "w") as f:
                 f.write("z* later on\n  does app: select 1\n")
             before, wire.HERE = wire.HERE, folder
@@ -60,14 +66,26 @@ class JudgeTest(unittest.TestCase):
                 e = wire.Explanations("x")
             finally:
                 wire.HERE = before
-        self.assertTrue(e.excuse("f01", "status"))
-        self.assertFalse(e.excuse("f01", "header:vary"))
-        self.assertTrue(e.excuse("f01", "body:data[3].x"))
-        self.assertEqual([s.split()[0] for s in e.stale()], ["x.later:1"])
+        self.assertTrue(e.excuse({"id": "f01"}, "status"))
+        self.assertFalse(e.excuse({"id": "f01"}, "header:vary"))
+        self.assertTrue(e.excuse({"id": "f01"}, "body:data[3].x"))
+        self.assertTrue(e.excuse({"id": "f01"}, "+body:data.details"))
+        self.assertTrue(e.excuse({"id": "f01"}, "+body:new"))
+        self.assertFalse(e.excuse({"id": "f01"}, "-body:new"))
+        self.assertFalse(e.excuse({"id": "f01"}, "body:new.x"))
+        self.assertEqual([s.split()[0] for s in e.stale()], [
+            "x.differences:5", "x.differences:6", "x.differences:7", "x.later:1"])
         self.assertEqual(wire.judge({"id": "z1"}, [], e)[0][:14], "agrees already")
         self.assertEqual(wire.judge({"id": "z1"}, [("status", "")], e), [])
         self.assertEqual(wire.judge({"id": "q", "defect": "G-1"}, [], e), ["answers like the defect G-1"])
         self.assertEqual(e.postponed("z2")["does"], [("app", "select 1")])
+        self.assertTrue(e.excuse({"id": "f02"}, "-body:old"))
+        self.assertFalse(e.excuse({"id": "h1", "response": {"status": 200}}, "+body:docs"))
+        self.assertTrue(e.excuse({"id": "h1", "response": {"status": 404}}, "+body:docs"))
+        found = [("status", "x")]
+        self.assertEqual(wire.judge({"id": "g1"}, found, e, Answer(400, {}, '{"code":"bad"}')), [])
+        self.assertEqual(wire.judge({"id": "g1"}, found, e, Answer(400, {}, '{"code":"other"}')), ["status  x"])
+        self.assertEqual(wire.judge({"id": "g1"}, found, e, Answer(500, {}, '{"code":"bad"}')), ["status  x"])
         self.assertEqual(e.stale(), [])
 
     def test_log_lines_are_compared_field_by_field(self):
