@@ -96,7 +96,7 @@ static void expand_star(struct dp *dp, struct dp_node *node)
 /* Types whose text is not enough to write their JSON: composites, and what extensions bring. */
 bool dp_needs_json(const ath_attribute *a)
 {
-    return a->kind == 'c' ||
+    return a->kind == 'c' || a->base_type == 22 || a->base_type == 30 || /* int2vector, oidvector */
            (a->base_type >= 16384 && a->kind != 'e' && a->kind != 'r' && a->kind != 'm');
 }
 

@@ -60,9 +60,9 @@ int dp_no_column(struct dp *dp, const ath_relation *r, ath_str name)
     int rc = ath_raise(dp->e, "undefined_column", "column \"%.*s\" does not exist", STR_ARG(name));
 
     dp->unknown = true;
-    buf_printf(&title, "The specified column '%.*s' does not exist", STR_ARG(name));
     detail(dp, "category", ATH_S("query_syntax"));
-    detail(dp, "sql_state", ATH_S("42703")); /* as if PostgreSQL had said it */
+    detail(dp, "sql_state", ATH_S("42703"));
+    buf_printf(&title, "The specified column '%.*s' does not exist", STR_ARG(name));
     detail(dp, "column", name);
     if (r) {
         detail(dp, "table", r->name);
@@ -89,7 +89,7 @@ int dp_no_table(struct dp *dp, ath_str schema, ath_str table)
     rc = ath_raise(dp->e, "undefined_table", "relation \"%s\" does not exist", buf_view(&name).p);
     buf_printf(&title, "The table '%s' was not found.", buf_view(&name).p);
     detail(dp, "category", ATH_S("query_syntax"));
-    detail(dp, "sql_state", ATH_S("42P01")); /* as if PostgreSQL had said it */
+    detail(dp, "sql_state", ATH_S("42P01"));
     detail(dp, "table", buf_view(&name));
     detail(dp, "title", buf_view(&title));
     return rc;
