@@ -47,10 +47,8 @@ int command_check_config(const struct cli *cli)
         if (rc == 0 && (rc = config_boot_policy(&s.core, &s.clients, &text)) < 0)
             err_fail(&e, rc, "%s", buf_view(&text).p);
     }
-    setup_print(&s, ATH_WARN);
-    if (rc < 0)
-        say(&e);
-    else
+    setup_print(&s, ATH_WARN, rc < 0 ? &e : NULL);
+    if (rc == 0)
         printf("%s: configuration accepted, %u plugins, %zu clients\n",
                s.config->path ? s.config->path : "no file", s.registry->count, s.clients.usable);
     buf_free(&text);
@@ -275,7 +273,7 @@ static const struct cli_command *find(void *arg, const char *word, const char *n
     err_reset(&e);
     if (c->rc < 0 || (c->rc = setup_load_command(s, word, &e)) < 0) {
         if (c->rc != ATH_E_MISSING)
-            setup_print(s, ATH_ERROR);
+            setup_print(s, ATH_ERROR, &e);
         return NULL;
     }
     cap = registry_command(s->registry, words, next ? 2 : 1, &taken);

@@ -372,7 +372,7 @@ static void reload(struct server *s)
     } else if (setup_reload(s->setup, fresh, &s->options, &changed, &e) < 0) {
         log_write(ATH_ERROR, "athena::config", "the configuration on disk is not accepted, the old "
                   "one stays: %s", e.message);
-        setup_print(fresh, ATH_ERROR);
+        setup_print(fresh, ATH_ERROR, NULL);
         setup_close(fresh);
         free(fresh);
     } else {
@@ -506,8 +506,7 @@ static int serve_opened(struct server *s)
 
     err_reset(&e);
     if (start(s, &e) < 0) {
-        setup_print(s->setup, ATH_ERROR);
-        fprintf(stderr, "athena: %.*s\n", (int)e.message_n, e.message);
+        setup_print(s->setup, ATH_ERROR, &e);
         s->status = 1;
         if (s->loops.count)
             stop_finish(s);
@@ -527,8 +526,7 @@ int serve(const struct cli *cli)
     err_reset(&e);
     s.options.seed = true;
     if (setup_open(&setup, &s.options, &e) < 0) {
-        setup_print(&setup, ATH_ERROR);
-        fprintf(stderr, "athena: %.*s\n", (int)e.message_n, e.message);
+        setup_print(&setup, ATH_ERROR, &e);
         s.status = 1;
     } else {
         s.status = serve_opened(&s);

@@ -131,13 +131,18 @@ int setup_reload(struct setup *running, struct setup *fresh, const struct setup_
     return registry_reload(running->registry, fill, fresh, ret_changed, e);
 }
 
-void setup_print(struct setup *s, int level)
+void setup_print(struct setup *s, int level, const ath_err *e)
 {
     struct buf b = BUF_HEAP;
 
     config_report_print(&s->report, level, stderr);
     registry_print_refusals(s->registry, &b);
     fwrite(buf_view(&b).p, 1, b.n, stderr);
+    if (e && !s->report.errors && !s->report.summary) {
+        fprintf(stderr, "athena: %s\n", e->message);
+        if (e->hint_n)
+            fprintf(stderr, "    hint: %s\n", e->hint);
+    }
     buf_free(&b);
 }
 

@@ -51,8 +51,9 @@ void setup_check_keys(struct setup *s);
 int setup_reload(struct setup *running, struct setup *fresh, const struct setup_options *o,
                  bool *ret_changed, ath_err *e);
 
-/* All errors (and warnings, with `level` ATH_WARN) and refusals, on standard error. */
-void setup_print(struct setup *s, int level);
+/* All errors (and warnings, with `level` ATH_WARN) and refusals, on standard error; then `e`, unless
+ * it only sums up the report. NULL: nothing more failed. */
+void setup_print(struct setup *s, int level, const ath_err *e);
 
 void setup_close(struct setup *s);
 
