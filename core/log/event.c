@@ -1,5 +1,5 @@
-/* Copying an event: one pass adds the sizes up, a second one lays the texts out behind the facts. Texts
- * that come as one block are copied as one, and the pointers into it moved. */
+/* Copying an event: one pass adds the sizes up, a second one lays the texts out behind the facts.
+ * Texts that come as one block are copied as one, and the pointers into it moved. */
 #include "log/event.h"
 
 #include <stdlib.h>
@@ -67,7 +67,7 @@ struct event *event_copy(const ath_event *from)
 }
 
 struct block {
-    uintptr_t from, n, move;     /* move: added to what points into it */
+    uintptr_t from, n, move; /* move: added to what points into it */
 };
 
 static void moved(const struct block *b, ath_str *s)
@@ -94,10 +94,8 @@ struct event *event_copy_block(const ath_event *from, const char *text, size_t n
     moved(&b, &ev->e.message);
     moved(&b, &ev->e.request_id);
     moved(&b, &ev->e.trace_id);
-    for (ath_fact *f = ev->fact, *end = f + from->fact_count; f < end; f++) {
-        moved(&b, &f->key);
+    for (ath_fact *f = ev->fact, *end = f + from->fact_count; f < end; f++)
         moved(&b, &f->value);
-    }
     return ev;
 }
 

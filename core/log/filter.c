@@ -1,6 +1,6 @@
-/* RUST_LOG: which lines are wanted. A filter is built whole and then swapped in; the ones before are
- * kept, because another thread may be reading them and a process changes its filter a few times at
- * most. */
+/* RUST_LOG: which lines are wanted. A filter is built whole and then swapped in; the ones before
+ * are kept, because another thread may be reading them and a process changes its filter a few times
+ * at most. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -12,15 +12,15 @@
 enum { DIRECTIVES = 64 };
 
 struct directive {
-    ath_str target;              /* a prefix; points into `text` */
+    ath_str target; /* a prefix; points into `text` */
     int level;
 };
 
 struct filter {
     struct filter *older;
     char *text;
-    int plain;                   /* what no directive names */
-    int lowest, highest;         /* of all of them: most lines need no look at the directives */
+    int plain;           /* what no directive names */
+    int lowest, highest; /* of all of them: most lines need no look at the directives */
     uint32_t n;
     struct directive directive[DIRECTIVES];
 };
@@ -33,8 +33,8 @@ static bool level_of(ath_str word, int *ret)
     static const struct {
         const char *name;
         int level;
-    } levels[] = { { "off", 0 },          { "error", ATH_ERROR }, { "warn", ATH_WARN },
-                   { "info", ATH_INFO },  { "debug", ATH_DEBUG }, { "trace", ATH_DEBUG } };
+    } levels[] = { { "off", 0 },         { "error", ATH_ERROR }, { "warn", ATH_WARN },
+                   { "info", ATH_INFO }, { "debug", ATH_DEBUG }, { "trace", ATH_DEBUG } };
 
     for (size_t i = 0; i < ATH_COUNT(levels); i++)
         if (str_ieq(word, str_of(levels[i].name))) {
@@ -46,7 +46,8 @@ static bool level_of(ath_str word, int *ret)
 
 static bool target_ok(ath_str t)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.-";
 
     for (size_t i = 0; i < t.n; i++)
         if (!memchr(allowed, t.p[i], sizeof(allowed) - 1))
@@ -61,9 +62,11 @@ static int directive_add(struct filter *f, ath_str piece, ath_err *e)
 
     if (eq == piece.n && level_of(piece, &f->plain))
         return 0;
-    if (!target_ok(d.target) || (eq < piece.n && !level_of(str_trim(str_after(piece, eq + 1)), &d.level)))
+    if (!target_ok(d.target) ||
+        (eq < piece.n && !level_of(str_trim(str_after(piece, eq + 1)), &d.level)))
         return err_fail(e, ATH_E_CONFIG,
-                        "log filter: \"%.*s\" is neither a level nor \"target=level\"", STR_ARG(piece));
+                        "log filter: \"%.*s\" is neither a level nor \"target=level\"",
+                        STR_ARG(piece));
     if (f->n == DIRECTIVES)
         return err_fail(e, ATH_E_CONFIG, "log filter: more than %d directives", DIRECTIVES);
     f->directive[f->n++] = d;

@@ -1,7 +1,8 @@
 /* Handing events out: filter, one copy, one push per sink; and lines of our own.
  *
  * Sinks come and go while other threads log. A thread says in a word of its own that it is looking
- * at the sinks; log_sink_stop() takes the sink out of the list and then waits until no thread looks.
+ * at the sinks; log_sink_stop() takes the sink out of the list and then waits until no thread
+ * looks.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -79,7 +80,8 @@ void log_wait_readers(void)
     static const struct timespec moment = { .tv_nsec = 50000 };
 
     pthread_mutex_lock(&readers_lock);
-    list_each (node, next, &readers) {
+    list_each(node, next, &readers)
+    {
         struct reader *r = list_entry(node, struct reader, node);
         while (r != self && atomic_load(&r->inside))
             nanosleep(&moment, NULL);

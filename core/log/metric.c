@@ -20,12 +20,12 @@ static struct {
     const ath_metric *def;
     unsigned labels;
 } families[FAMILIES];
-static uint32_t family_count;    /* under list_lock */
+static uint32_t family_count; /* under list_lock */
 
 /* ---- tallies and label sets ---- */
 
 static const uint64_t bound_ns[BOUNDS] = {
-    1000000,   2500000,   5000000,    10000000,   25000000,   50000000,    100000000,  250000000,
+    1000000,   2500000,    5000000,    10000000,   25000000,    50000000,    100000000,   250000000,
     500000000, 1000000000, 2500000000, 5000000000, 10000000000, 20000000000, 30000000000,
 };
 
@@ -80,7 +80,8 @@ uint32_t key_hash(const struct key *k)
 
     for (size_t i = 0; i < k->n; i += sizeof(word)) {
         memcpy(&word, k->p + i, sizeof(word));
-        if (k->n - i < sizeof(word)) /* little-endian or not: the same bytes are dropped each time */
+        if (k->n - i <
+            sizeof(word)) /* little-endian or not: the same bytes are dropped each time */
             word &= ~(~(uint64_t)0 << ((k->n - i) * 8));
         h = (h ^ word) * 0x9e3779b97f4a7c15u;
         h ^= h >> 32;
@@ -339,7 +340,9 @@ static void registered_write(struct buf *b)
     pthread_mutex_unlock(&list_lock);
     for (uint32_t i = 0; i < n; i++) {
         const ath_metric *m = families[i].def;
-        struct derived d = { .name = m->name, .type = types[m->kind & 3], .help = m->help,
+        struct derived d = { .name = m->name,
+                             .type = types[m->kind & 3],
+                             .help = m->help,
                              .label = m->label ? m->label : "",
                              .show = m->kind == ATH_M_HISTOGRAM ? SHOW_HISTOGRAM : SHOW_VALUE };
         derived_family(b, i, series_most(m), &d);

@@ -7,7 +7,8 @@
 
 const struct kind kinds[KINDS] = {
     [KIND_HTTP] = { "method,route,route_group,status_code,client", 1 << 0 | 1 << 2 | 1 << 3 },
-    [KIND_OPERATION] = { "client,table,operation,method,route,status_code,cache_outcome,cache_source",
+    [KIND_OPERATION] = { "client,table,operation,method,route,status_code,cache_outcome,cache_"
+                         "source",
                          1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 },
     [KIND_MANAGEMENT] = { "operation,status", 0 },
 };
@@ -20,16 +21,35 @@ ath_str metric_method(ath_str m)
 
     if (m.n > 2)
         switch (m.p[0] << 8 | m.p[1]) {
-        case 'G' << 8 | 'E': known = ATH_S("GET"); break;
-        case 'P' << 8 | 'O': known = ATH_S("POST"); break;
-        case 'P' << 8 | 'U': known = ATH_S("PUT"); break;
-        case 'P' << 8 | 'A': known = ATH_S("PATCH"); break;
-        case 'D' << 8 | 'E': known = ATH_S("DELETE"); break;
-        case 'H' << 8 | 'E': known = ATH_S("HEAD"); break;
-        case 'O' << 8 | 'P': known = ATH_S("OPTIONS"); break;
-        case 'C' << 8 | 'O': known = ATH_S("CONNECT"); break;
-        case 'T' << 8 | 'R': known = ATH_S("TRACE"); break;
-        default: break;
+        case 'G' << 8 | 'E':
+            known = ATH_S("GET");
+            break;
+        case 'P' << 8 | 'O':
+            known = ATH_S("POST");
+            break;
+        case 'P' << 8 | 'U':
+            known = ATH_S("PUT");
+            break;
+        case 'P' << 8 | 'A':
+            known = ATH_S("PATCH");
+            break;
+        case 'D' << 8 | 'E':
+            known = ATH_S("DELETE");
+            break;
+        case 'H' << 8 | 'E':
+            known = ATH_S("HEAD");
+            break;
+        case 'O' << 8 | 'P':
+            known = ATH_S("OPTIONS");
+            break;
+        case 'C' << 8 | 'O':
+            known = ATH_S("CONNECT");
+            break;
+        case 'T' << 8 | 'R':
+            known = ATH_S("TRACE");
+            break;
+        default:
+            break;
         }
     return known.n && str_eq(m, known) ? known : ATH_S("OTHER");
 }
@@ -119,7 +139,8 @@ static struct metric_flight *flight_get(const struct key *k)
     }
 }
 
-struct metric_flight *metric_flight_begin(ath_str method, const char *route, const char *route_group)
+struct metric_flight *metric_flight_begin(ath_str method, const char *route,
+                                          const char *route_group)
 {
     struct metric_flight *f;
     struct key k;
@@ -146,38 +167,55 @@ void metric_flight_end(struct metric_flight *f)
 
 /* ---- the families ---- */
 
-#define ROUTE3 "method,route,status_family"
-#define CODE5 "method,route,route_group,status_code,status_family"
+#define ROUTE3  "method,route,status_family"
+#define CODE5   "method,route,route_group,status_code,status_family"
 #define CLIENT4 "client,method,route_group,status_family"
 
 static const struct derived families[] = {
     { "athena_http_requests_observed_total", "counter", "", "HTTP requests.", SHOW_COUNT },
-    { "athena_http_error_rate", "gauge", "", "Share of requests answered 4xx or 5xx.", SHOW_ERROR_RATE },
-    { "athena_http_server_error_rate", "gauge", "", "Share of requests answered 5xx.", SHOW_SERVER_RATE },
-    { "athena_http_handler_error_rate", "gauge", "", "Share of requests whose handler failed without an answer.", SHOW_HANDLER_RATE },
-    { "athena_http_request_duration_observed_seconds", "summary", "", "Time until the answer began.", SHOW_TIME },
+    { "athena_http_error_rate", "gauge", "", "Share of requests answered 4xx or 5xx.",
+      SHOW_ERROR_RATE },
+    { "athena_http_server_error_rate", "gauge", "", "Share of requests answered 5xx.",
+      SHOW_SERVER_RATE },
+    { "athena_http_handler_error_rate", "gauge", "",
+      "Share of requests whose handler failed without an answer.", SHOW_HANDLER_RATE },
+    { "athena_http_request_duration_observed_seconds", "summary", "",
+      "Time until the answer began.", SHOW_TIME },
     { "athena_http_request_bytes_observed", "summary", "", "Bytes of request bodies.", SHOW_IN },
     { "athena_http_request_bytes_min", "gauge", "", "Smallest request body.", SHOW_IN_MIN },
     { "athena_http_request_bytes_max", "gauge", "", "Largest request body.", SHOW_IN_MAX },
     { "athena_http_response_bytes_observed", "summary", "", "Bytes of answers.", SHOW_OUT },
     { "athena_http_response_bytes_min", "gauge", "", "Smallest answer.", SHOW_OUT_MIN },
     { "athena_http_response_bytes_max", "gauge", "", "Largest answer.", SHOW_OUT_MAX },
-    { "athena_http_routes_tracked", "gauge", ROUTE3, "Label sets of method, route and status family.", SHOW_ROWS },
+    { "athena_http_routes_tracked", "gauge", ROUTE3,
+      "Label sets of method, route and status family.", SHOW_ROWS },
     { "athena_http_requests_total", "counter", ROUTE3, "HTTP requests by route.", SHOW_COUNT },
-    { "athena_http_request_duration_seconds", "summary", ROUTE3, "Time until the answer began, by route.", SHOW_TIME },
-    { "athena_http_request_duration_seconds_min", "gauge", ROUTE3, "Shortest time by route.", SHOW_TIME_MIN },
-    { "athena_http_request_duration_seconds_max", "gauge", ROUTE3, "Longest time by route.", SHOW_TIME_MAX },
-    { "athena_http_request_bytes", "summary", ROUTE3, "Bytes of request bodies by route.", SHOW_IN },
+    { "athena_http_request_duration_seconds", "summary", ROUTE3,
+      "Time until the answer began, by route.", SHOW_TIME },
+    { "athena_http_request_duration_seconds_min", "gauge", ROUTE3, "Shortest time by route.",
+      SHOW_TIME_MIN },
+    { "athena_http_request_duration_seconds_max", "gauge", ROUTE3, "Longest time by route.",
+      SHOW_TIME_MAX },
+    { "athena_http_request_bytes", "summary", ROUTE3, "Bytes of request bodies by route.",
+      SHOW_IN },
     { "athena_http_response_bytes", "summary", ROUTE3, "Bytes of answers by route.", SHOW_OUT },
-    { "athena_http_status_codes_tracked", "gauge", CODE5, "Label sets with a status code.", SHOW_ROWS },
-    { "athena_http_requests_by_status_code_total", "counter", CODE5, "HTTP requests by route and status.", SHOW_COUNT },
-    { "athena_http_request_duration_seconds_histogram", "histogram", CODE5, "Time until the answer began, by route and status.", SHOW_HISTOGRAM },
+    { "athena_http_status_codes_tracked", "gauge", CODE5, "Label sets with a status code.",
+      SHOW_ROWS },
+    { "athena_http_requests_by_status_code_total", "counter", CODE5,
+      "HTTP requests by route and status.", SHOW_COUNT },
+    { "athena_http_request_duration_seconds_histogram", "histogram", CODE5,
+      "Time until the answer began, by route and status.", SHOW_HISTOGRAM },
     { "athena_http_clients_tracked", "gauge", CLIENT4, "Label sets with a client.", SHOW_ROWS },
-    { "athena_http_requests_by_client_total", "counter", CLIENT4, "HTTP requests by client.", SHOW_COUNT },
-    { "athena_http_requests_by_status_family_total", "counter", "status_family", "HTTP requests by status family.", SHOW_COUNT },
-    { "athena_http_requests_by_route_group_total", "counter", "route_group", "HTTP requests by route group.", SHOW_COUNT },
-    { "athena_http_requests_by_method_total", "counter", "method", "HTTP requests by method.", SHOW_COUNT },
-    { "athena_http_handler_errors_total", "counter", "method,route,route_group", "Requests whose handler failed without an answer.", SHOW_HANDLER_ERRORS },
+    { "athena_http_requests_by_client_total", "counter", CLIENT4, "HTTP requests by client.",
+      SHOW_COUNT },
+    { "athena_http_requests_by_status_family_total", "counter", "status_family",
+      "HTTP requests by status family.", SHOW_COUNT },
+    { "athena_http_requests_by_route_group_total", "counter", "route_group",
+      "HTTP requests by route group.", SHOW_COUNT },
+    { "athena_http_requests_by_method_total", "counter", "method", "HTTP requests by method.",
+      SHOW_COUNT },
+    { "athena_http_handler_errors_total", "counter", "method,route,route_group",
+      "Requests whose handler failed without an answer.", SHOW_HANDLER_ERRORS },
 };
 
 static void flight_labels(struct buf *b, const struct metric_flight *f)
@@ -196,7 +234,8 @@ static void flight_labels(struct buf *b, const struct metric_flight *f)
 
 static int flight_cmp(const void *a, const void *b)
 {
-    const struct metric_flight *x = *(struct metric_flight *const *)a, *y = *(struct metric_flight *const *)b;
+    const struct metric_flight *x = *(struct metric_flight *const *)a,
+                               *y = *(struct metric_flight *const *)b;
 
     return str_cmp(str_from(x->key.p, x->key.n), str_from(y->key.p, y->key.n));
 }
@@ -220,7 +259,8 @@ static void in_flight_write(struct buf *b, struct metric_flight *const *list, si
         now += not_negative(list[i]->now);
         max = not_negative(list[i]->max) > max ? not_negative(list[i]->max) : max;
     }
-    metric_head(b, "athena_http_in_flight_requests_max", "gauge", "Most requests at work at once, by route.");
+    metric_head(b, "athena_http_in_flight_requests_max", "gauge",
+                "Most requests at work at once, by route.");
     for (size_t i = 0; i < n; i++) {
         buf_lit(b, "athena_http_in_flight_requests_max");
         flight_labels(b, list[i]);
@@ -229,7 +269,8 @@ static void in_flight_write(struct buf *b, struct metric_flight *const *list, si
     }
     metric_head(b, "athena_http_in_flight_requests_total", "gauge", "Requests at work.");
     buf_printf(b, "athena_http_in_flight_requests_total %llu\n", (unsigned long long)now);
-    metric_head(b, "athena_http_in_flight_requests_max_total", "gauge", "The largest of the routes' maxima.");
+    metric_head(b, "athena_http_in_flight_requests_max_total", "gauge",
+                "The largest of the routes' maxima.");
     buf_printf(b, "athena_http_in_flight_requests_max_total %llu\n", (unsigned long long)max);
     metric_head(b, "athena_http_route_states_tracked", "gauge", "Routes with an in-flight count.");
     buf_printf(b, "athena_http_route_states_tracked %zu\n", n);

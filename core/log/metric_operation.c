@@ -28,24 +28,39 @@ void metric_operation(const struct metric_operation *m)
 }
 
 #define SIX "client,table,operation,status_family,cache_outcome,cache_source"
-#define TEN \
-    "client,table,operation,method,route,status_code,status_family,error_class,cache_outcome,cache_source"
+#define TEN                                                                                        \
+    "client,table,operation,method,route,status_code,status_family,error_class,cache_outcome,"     \
+    "cache_source"
 
 static const struct derived operations[] = {
     { "athena_gateway_operation_total", "counter", SIX, "Gateway operations.", SHOW_COUNT },
-    { "athena_gateway_operation_duration_seconds", "histogram", SIX, "Time of gateway operations.", SHOW_HISTOGRAM },
-    { "athena_gateway_operation_detailed_label_sets", "gauge", TEN, "Label sets of the detailed families.", SHOW_ROWS },
-    { "athena_gateway_operation_detailed_total", "counter", TEN, "Gateway operations with every label.", SHOW_COUNT },
-    { "athena_gateway_operation_detailed_duration_seconds", "histogram", TEN, "Time of gateway operations with every label.", SHOW_HISTOGRAM },
-    { "athena_gateway_operation_detailed_observed_total", "counter", "", "Gateway operations of all kinds.", SHOW_COUNT },
-    { "athena_gateway_operations_by_operation_total", "counter", "operation", "Gateway operations by kind.", SHOW_COUNT },
-    { "athena_gateway_operation_duration_seconds_by_operation", "histogram", "operation", "Time of gateway operations by kind.", SHOW_HISTOGRAM },
-    { "athena_gateway_operation_errors_by_operation_total", "counter", "operation", "Failed gateway operations by kind and side.", SHOW_CLASSES },
-    { "athena_gateway_operation_error_rate", "gauge", "operation", "Share of gateway operations that failed, by kind and side.", SHOW_RATES },
-    { "athena_gateway_operations_by_operation_status_family_total", "counter", "operation,status_family", "Gateway operations by kind and status family.", SHOW_COUNT },
-    { "athena_gateway_operation_duration_seconds_by_operation_status_family", "histogram", "operation,status_family", "Time of gateway operations by kind and status family.", SHOW_HISTOGRAM },
-    { "athena_gateway_operations_by_operation_status_code_total", "counter", "operation,status_code", "Gateway operations by kind and status.", SHOW_COUNT },
-    { "athena_gateway_operations_by_operation_route_total", "counter", "operation,method,route", "Gateway operations by kind and route.", SHOW_COUNT },
+    { "athena_gateway_operation_duration_seconds", "histogram", SIX, "Time of gateway operations.",
+      SHOW_HISTOGRAM },
+    { "athena_gateway_operation_detailed_label_sets", "gauge", TEN,
+      "Label sets of the detailed families.", SHOW_ROWS },
+    { "athena_gateway_operation_detailed_total", "counter", TEN,
+      "Gateway operations with every label.", SHOW_COUNT },
+    { "athena_gateway_operation_detailed_duration_seconds", "histogram", TEN,
+      "Time of gateway operations with every label.", SHOW_HISTOGRAM },
+    { "athena_gateway_operation_detailed_observed_total", "counter", "",
+      "Gateway operations of all kinds.", SHOW_COUNT },
+    { "athena_gateway_operations_by_operation_total", "counter", "operation",
+      "Gateway operations by kind.", SHOW_COUNT },
+    { "athena_gateway_operation_duration_seconds_by_operation", "histogram", "operation",
+      "Time of gateway operations by kind.", SHOW_HISTOGRAM },
+    { "athena_gateway_operation_errors_by_operation_total", "counter", "operation",
+      "Failed gateway operations by kind and side.", SHOW_CLASSES },
+    { "athena_gateway_operation_error_rate", "gauge", "operation",
+      "Share of gateway operations that failed, by kind and side.", SHOW_RATES },
+    { "athena_gateway_operations_by_operation_status_family_total", "counter",
+      "operation,status_family", "Gateway operations by kind and status family.", SHOW_COUNT },
+    { "athena_gateway_operation_duration_seconds_by_operation_status_family", "histogram",
+      "operation,status_family", "Time of gateway operations by kind and status family.",
+      SHOW_HISTOGRAM },
+    { "athena_gateway_operations_by_operation_status_code_total", "counter",
+      "operation,status_code", "Gateway operations by kind and status.", SHOW_COUNT },
+    { "athena_gateway_operations_by_operation_route_total", "counter", "operation,method,route",
+      "Gateway operations by kind and route.", SHOW_COUNT },
 };
 
 void metric_operation_write(struct buf *b)
@@ -86,18 +101,30 @@ void metric_management(ath_str operation, ath_str status, uint64_t duration_ns)
 #define PAIR "operation,status"
 
 static const struct derived management[] = {
-    { "athena_management_mutations_observed_total", "counter", "", "Management operations and cache look-ups.", SHOW_COUNT },
-    { "athena_management_mutation_duration_observed_seconds", "summary", "", "Their time.", SHOW_TIME },
-    { "athena_management_mutation_duration_observed_seconds_min", "gauge", "", "The shortest.", SHOW_TIME_MIN },
-    { "athena_management_mutation_duration_observed_seconds_max", "gauge", "", "The longest.", SHOW_TIME_MAX },
-    { "athena_management_mutation_error_rate", "gauge", "", "Share of changes of objects that failed.", SHOW_CHANGE_RATE },
-    { "athena_management_operations_tracked", "gauge", PAIR, "Label sets of operation and status.", SHOW_ROWS },
-    { "athena_management_mutations_total", "counter", PAIR, "Management operations and cache look-ups by status.", SHOW_COUNT },
-    { "athena_management_mutation_duration_seconds", "summary", PAIR, "Their time by operation and status.", SHOW_TIME },
-    { "athena_management_mutation_duration_seconds_min", "gauge", PAIR, "The shortest by operation and status.", SHOW_TIME_MIN },
-    { "athena_management_mutation_duration_seconds_max", "gauge", PAIR, "The longest by operation and status.", SHOW_TIME_MAX },
-    { "athena_management_mutation_duration_seconds_histogram", "histogram", PAIR, "Their time, in buckets.", SHOW_HISTOGRAM },
-    { "athena_management_mutations_by_status_total", "counter", "status", "Management operations and cache look-ups by status alone.", SHOW_COUNT },
+    { "athena_management_mutations_observed_total", "counter", "",
+      "Management operations and cache look-ups.", SHOW_COUNT },
+    { "athena_management_mutation_duration_observed_seconds", "summary", "", "Their time.",
+      SHOW_TIME },
+    { "athena_management_mutation_duration_observed_seconds_min", "gauge", "", "The shortest.",
+      SHOW_TIME_MIN },
+    { "athena_management_mutation_duration_observed_seconds_max", "gauge", "", "The longest.",
+      SHOW_TIME_MAX },
+    { "athena_management_mutation_error_rate", "gauge", "",
+      "Share of changes of objects that failed.", SHOW_CHANGE_RATE },
+    { "athena_management_operations_tracked", "gauge", PAIR, "Label sets of operation and status.",
+      SHOW_ROWS },
+    { "athena_management_mutations_total", "counter", PAIR,
+      "Management operations and cache look-ups by status.", SHOW_COUNT },
+    { "athena_management_mutation_duration_seconds", "summary", PAIR,
+      "Their time by operation and status.", SHOW_TIME },
+    { "athena_management_mutation_duration_seconds_min", "gauge", PAIR,
+      "The shortest by operation and status.", SHOW_TIME_MIN },
+    { "athena_management_mutation_duration_seconds_max", "gauge", PAIR,
+      "The longest by operation and status.", SHOW_TIME_MAX },
+    { "athena_management_mutation_duration_seconds_histogram", "histogram", PAIR,
+      "Their time, in buckets.", SHOW_HISTOGRAM },
+    { "athena_management_mutations_by_status_total", "counter", "status",
+      "Management operations and cache look-ups by status alone.", SHOW_COUNT },
 };
 
 void metric_management_write(struct buf *b)

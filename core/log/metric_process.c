@@ -136,11 +136,13 @@ void metric_logs_write(struct buf *b)
     struct log_sink_stats s[16];
     size_t n = log_sink_stats(s, ATH_COUNT(s));
 
-#define PER_SINK(name, type, help, member) \
+#define PER_SINK(name, type, help, member)                                                         \
     per_sink(b, name, type, help, s, n, offsetof(struct log_sink_stats, member))
     PER_SINK("athena_log_rows_written_total", "counter", "Events that a sink wrote.", written);
-    PER_SINK("athena_log_rows_dropped_total", "counter", "Events that a sink's queue had no room for.", dropped);
-    PER_SINK("athena_log_rows_failed_total", "counter", "Events of batches that a sink gave up.", failed);
+    PER_SINK("athena_log_rows_dropped_total", "counter",
+             "Events that a sink's queue had no room for.", dropped);
+    PER_SINK("athena_log_rows_failed_total", "counter", "Events of batches that a sink gave up.",
+             failed);
     PER_SINK("athena_log_rows_waiting", "gauge", "Events in a sink's queue.", waiting);
     PER_SINK("athena_log_sink_paused", "gauge", "Is a sink unable to write?", paused);
 #undef PER_SINK

@@ -39,12 +39,12 @@ void number_seconds(struct buf *b, double v)
 /* ---- label sets as named values ---- */
 
 struct row {
-    ath_str labels;              /* a="x",b="y" */
+    ath_str labels; /* a="x",b="y" */
     struct tally tally;
 };
 
-struct view {                    /* one set's labels, and what follows from them */
-    const char *names;           /* of the key: "method,route" */
+struct view {          /* one set's labels, and what follows from them */
+    const char *names; /* of the key: "method,route" */
     ath_str value[LABELS_MOST];
     unsigned status;
 };
@@ -187,8 +187,9 @@ static double share(uint64_t part, uint64_t all)
 static void histogram(struct buf *b, const struct derived *d, const struct row *r)
 {
     static const char *const bounds[BOUNDS + 1] = {
-        "le=\"0.001\"", "le=\"0.0025\"", "le=\"0.005\"", "le=\"0.01\"", "le=\"0.025\"", "le=\"0.05\"",
-        "le=\"0.1\"",   "le=\"0.25\"",   "le=\"0.5\"",   "le=\"1\"",    "le=\"2.5\"",   "le=\"5\"",
+        "le=\"0.001\"", "le=\"0.0025\"", "le=\"0.005\"", "le=\"0.01\"",
+        "le=\"0.025\"", "le=\"0.05\"",   "le=\"0.1\"",   "le=\"0.25\"",
+        "le=\"0.5\"",   "le=\"1\"",      "le=\"2.5\"",   "le=\"5\"",
         "le=\"10\"",    "le=\"20\"",     "le=\"30\"",    "le=\"+Inf\"",
     };
     uint64_t sum = 0;
@@ -201,7 +202,8 @@ static void histogram(struct buf *b, const struct derived *d, const struct row *
     sample_int(b, d, "_count", r->labels, "", r->tally.count);
 }
 
-static void summary(struct buf *b, const struct derived *d, ath_str labels, double sum, uint64_t count)
+static void summary(struct buf *b, const struct derived *d, ath_str labels, double sum,
+                    uint64_t count)
 {
     sample_real(b, d, "_sum", labels, "", sum);
     sample_int(b, d, "_count", labels, "", count);

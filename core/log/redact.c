@@ -67,7 +67,9 @@ static size_t value_end(ath_str t, size_t at, bool line)
     for (; i < t.n; i++) {
         if (quote && t.p[i] == '\\' && i + 1 < t.n)
             i++;
-        else if (quote ? t.p[i] == quote : line ? strchr("\r\n\"", t.p[i]) != NULL : ends_value(t.p[i]))
+        else if (quote  ? t.p[i] == quote
+                 : line ? strchr("\r\n\"", t.p[i]) != NULL
+                        : ends_value(t.p[i]))
             break;
     }
     return i;
@@ -89,7 +91,8 @@ static bool secret_before(ath_str t, size_t at, bool *ret_line)
     if (t.p[at] == '=' || quoted)
         return true;
     *ret_line = true; /* a header field; other words before a colon are prose */
-    return str_ends(name, "uthorization") || str_ends(name, "ookie") || str_find(name, '-') < name.n;
+    return str_ends(name, "uthorization") || str_ends(name, "ookie") ||
+           str_find(name, '-') < name.n;
 }
 
 void log_redact(struct buf *b, ath_str t)

@@ -1,10 +1,10 @@
 /* A sink's thread: takes batches from its queue, writes them, and lives through failures.
  *
- * It sleeps until there is something (idle) or, after a batch, flush_ms (resting), so that events that
- * come one by one leave together and cost their producers no system call. A producer wakes an idle
- * sink; a resting one only for an error or when the queue has reached a half. Going to sleep and
- * looking at the queue, publishing an event and looking at the sink's sleep, are in one total order
- * (seq_cst), so of the two sides at least one sees the other.
+ * It sleeps until there is something (idle) or, after a batch, flush_ms (resting), so that events
+ * that come one by one leave together and cost their producers no system call. A producer wakes an
+ * idle sink; a resting one only for an error or when the queue has reached a half. Going to sleep
+ * and looking at the queue, publishing an event and looking at the sink's sleep, are in one total
+ * order (seq_cst), so of the two sides at least one sees the other.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -27,7 +27,7 @@ struct log_sink {
     char *name;
     const ath_sink *sink;
     void *state;
-    bool every;                  /* events "*" */
+    bool every; /* events "*" */
     size_t batch;
     uint64_t flush_ms;
     struct ring ring;
@@ -35,13 +35,13 @@ struct log_sink {
     atomic_bool stop, reopen, paused;
     atomic_uint_fast64_t written, dropped, failed;
     pthread_t thread;
-    pthread_mutex_t lock;        /* of `woken` */
+    pthread_mutex_t lock; /* of `woken` */
     pthread_cond_t cond;
     bool woken;
     /* the thread's own */
     bool is_open, healed;
-    uint64_t lost_before;        /* what had been dropped or given up when it paused */
-    struct event **events;       /* the batch in hand */
+    uint64_t lost_before;  /* what had been dropped or given up when it paused */
+    struct event **events; /* the batch in hand */
     const ath_event **view;
     size_t n;
 };
@@ -143,8 +143,8 @@ static void rest(struct log_sink *s, bool worked)
     atomic_store(&s->sleep, AWAKE);
 }
 
-/* What the operator must know is in the other sinks, and in this one once it works again; when there
- * is no other one, on standard error. */
+/* What the operator must know is in the other sinks, and in this one once it works again; when
+ * there is no other one, on standard error. */
 static void say(const ath_event *e)
 {
     struct log_sink_stats stats[2];

@@ -1,6 +1,6 @@
-/* The account of a request. Its events are built on the stack: facts from tables that have keys, forms
- * and defaults, the texts of this request one after the other in one block. log_event_block() copies
- * both once, and the sinks' threads do the formatting. */
+/* The account of a request. Its events are built on the stack: facts from tables that have keys,
+ * forms and defaults, the texts of this request one after the other in one block. log_event_block()
+ * copies both once, and the sinks' threads do the formatting. */
 #include "server/account.h"
 
 #include <endian.h>
@@ -21,15 +21,15 @@ enum { TEXT_MOST = 2048, TEXTS_MOST = 12288 };
 
 struct account {
     struct req *r;
-    const struct route *route;   /* NULL: unmatched */
+    const struct route *route; /* NULL: unmatched */
     const char *group;
     int status;
-    uint64_t duration_ns;        /* until the answer began */
-    bool span;                   /* does the filter show the prefix? */
+    uint64_t duration_ns; /* until the answer began */
+    bool span;            /* does the filter show the prefix? */
     /* as they stand in `text` */
     ath_str method, path, peer, id, client, w3c, status_text;
-    char *at;                    /* where the next one goes */
-    char text[TEXTS_MOST];       /* what the events take with them */
+    char *at;              /* where the next one goes */
+    char text[TEXTS_MOST]; /* what the events take with them */
 };
 
 static const ath_str empty = { "", 0 };
@@ -47,18 +47,22 @@ static ath_str put(struct account *a, ath_str s)
     return str_from(from, n);
 }
 
+enum { DIGITS = 20 }; /* of the largest number */
+
 static ath_str number(struct account *a, uint64_t v)
 {
-    char text[20], *end = text + sizeof(text), *p = end;
+    char *from = a->at;
+    size_t n = 1;
 
-    if (v < 10) {
-        text[0] = (char)('0' + v);
-        return put(a, str_from(text, 1));
-    }
-    for (; v >= 10; v /= 10)
-        *--p = (char)('0' + v % 10);
-    *--p = (char)('0' + v);
-    return put(a, str_from(p, (size_t)(end - p)));
+    if (from + DIGITS + 1 > a->text + sizeof(a->text))
+        return empty;
+    for (uint64_t rest = v; rest >= 10; rest /= 10)
+        n++;
+    for (size_t i = n; i > 0; i--, v /= 10)
+        from[i - 1] = (char)('0' + v % 10);
+    from[n] = 0;
+    a->at = from + n + 1;
+    return str_from(from, n);
 }
 
 /* A client that left before the answer has no status: 499, as proxies say. */
@@ -136,7 +140,16 @@ int phase_account(struct req *r, ath_err *e)
 
 /* ---- the line ---- */
 
-enum { SPAN_METHOD, SPAN_ROUTE, SPAN_PEER, SPAN_STATUS, LINE_METHOD, LINE_ROUTE, LINE_STATUS, LINE_FACTS };
+enum {
+    SPAN_METHOD,
+    SPAN_ROUTE,
+    SPAN_PEER,
+    SPAN_STATUS,
+    LINE_METHOD,
+    LINE_ROUTE,
+    LINE_STATUS,
+    LINE_FACTS
+};
 static const ath_fact line_facts[LINE_FACTS] = {
     [SPAN_METHOD] = { ATH_S(LOG_SPAN "http_method"), { NULL, 0 }, ATH_V_PLAIN, 0 },
     [SPAN_ROUTE] = { ATH_S(LOG_SPAN "http_route"), { NULL, 0 }, ATH_V_PLAIN, 0 },
@@ -149,8 +162,11 @@ static const ath_fact line_facts[LINE_FACTS] = {
 
 static ath_event event_of(const struct account *a, int level, ath_str source)
 {
-    return (ath_event){ .size = sizeof(ath_event), .level = (uint32_t)level, .source = source,
-                        .request_id = a->id, .trace_id = a->w3c };
+    return (ath_event){ .size = sizeof(ath_event),
+                        .level = (uint32_t)level,
+                        .source = source,
+                        .request_id = a->id,
+                        .trace_id = a->w3c };
 }
 
 /* Without the first `spans` facts when the filter hides the prefix. */
@@ -183,18 +199,66 @@ static void write_line(const struct account *a)
 /* ---- the trace: the published fields, in their order, then ours ---- */
 
 enum {
-    T_METHOD_SPAN, T_ROUTE_SPAN, T_PEER_SPAN, T_SPANS,
-    T_EVENT = T_SPANS, T_VERSION, T_REQUEST_ID, T_CLIENT, T_LOGICAL, T_METHOD, T_PATH, T_FAMILY,
-    T_OPERATION, T_TABLE, T_STATUS, T_OUTCOME, T_DURATION, T_BACKEND, T_ENGINE, T_ERROR_CODE,
-    T_TRACE_ID, T_CACHE_OUTCOME, T_CACHE_SOURCE, T_CACHED, T_STATEMENTS, T_ROWS, T_RETURNED,
-    T_AFFECTED, T_RESOURCE, T_DETAIL_KEYS, T_MESSAGE,
-    T_ROUTE, T_KEY, T_IN, T_OUT, T_HEAD_US, T_BODY_US, T_QUEUE_US, T_WAIT_US, T_DB_US, T_REPLY_US,
-    T_SEND_US, T_ENDING, T_W3C, T_SPAN, T_FACTS
+    T_METHOD_SPAN,
+    T_ROUTE_SPAN,
+    T_PEER_SPAN,
+    T_SPANS,
+    T_EVENT = T_SPANS,
+    T_VERSION,
+    T_REQUEST_ID,
+    T_CLIENT,
+    T_LOGICAL,
+    T_METHOD,
+    T_PATH,
+    T_FAMILY,
+    T_OPERATION,
+    T_TABLE,
+    T_STATUS,
+    T_OUTCOME,
+    T_DURATION,
+    T_BACKEND,
+    T_ENGINE,
+    T_ERROR_CODE,
+    T_TRACE_ID,
+    T_CACHE_OUTCOME,
+    T_CACHE_SOURCE,
+    T_CACHED,
+    T_STATEMENTS,
+    T_ROWS,
+    T_RETURNED,
+    T_AFFECTED,
+    T_RESOURCE,
+    T_DETAIL_KEYS,
+    T_MESSAGE,
+    T_ROUTE,
+    T_KEY,
+    T_IN,
+    T_OUT,
+    T_HEAD_US,
+    T_BODY_US,
+    T_QUEUE_US,
+    T_WAIT_US,
+    T_DB_US,
+    T_REPLY_US,
+    T_SEND_US,
+    T_ENDING,
+    T_W3C,
+    T_SPAN,
+    T_FACTS
 };
 
-#define PLAIN(key) { ATH_S(key), { "", 0 }, ATH_V_PLAIN, 0 }
-#define TEXT(key) { ATH_S(key), { "", 0 }, ATH_V_TEXT, 0 }
-#define NUMBER(key) { ATH_S(key), { "0", 1 }, ATH_V_NUMBER, 0 }
+#define PLAIN(key)                                                                                 \
+    {                                                                                              \
+        ATH_S(key), { "", 0 }, ATH_V_PLAIN, 0                                                      \
+    }
+#define TEXT(key)                                                                                  \
+    {                                                                                              \
+        ATH_S(key), { "", 0 }, ATH_V_TEXT, 0                                                       \
+    }
+#define NUMBER(key)                                                                                \
+    {                                                                                              \
+        ATH_S(key), { "0", 1 }, ATH_V_NUMBER, 0                                                    \
+    }
 
 static const ath_fact trace_facts[T_FACTS] = {
     [T_METHOD_SPAN] = PLAIN(LOG_SPAN "http_method"),
@@ -276,15 +340,15 @@ enum { NOTED_MOST = 32, KEYS_MOST = NOTED_MOST + 16, SHAPES = 8 };
 
 struct shape {
     const struct route *route;
-    uint32_t facts;              /* how many of the request's are looked at */
-    bool failed, described;      /* it has an error; that has words */
-    bool code, message;          /* the error fills the field */
-    int8_t field[NOTED_MOST];    /* of each fact; -1: none */
-    ath_str key[KEYS_MOST];      /* while it is made */
+    uint32_t facts;           /* how many of the request's are looked at */
+    bool failed, described;   /* it has an error; that has words */
+    bool code, message;       /* the error fills the field */
+    int8_t field[NOTED_MOST]; /* of each fact; -1: none */
+    ath_str key[KEYS_MOST];   /* while it is made */
     uint32_t keys;
     size_t noted_n, sorted_n;
-    char noted[1024];            /* the facts' keys, each ended by NUL */
-    char sorted[1024];           /* detail_keys */
+    char noted[1024];  /* the facts' keys, each ended by NUL */
+    char sorted[1024]; /* detail_keys */
 };
 
 static _Thread_local struct shape shapes[SHAPES];
@@ -360,13 +424,17 @@ static void keys_sort(struct shape *s)
 
 static void shape_make(struct shape *s, const struct account *a)
 {
-    static const ath_str always[] = { { "backend_engine", 14 }, { "logical_client_name", 19 },
-                                      { "operation_name", 14 }, { "operation_outcome", 17 },
+    static const ath_str always[] = { { "backend_engine", 14 },
+                                      { "logical_client_name", 19 },
+                                      { "operation_name", 14 },
+                                      { "operation_outcome", 17 },
                                       { "route_family", 12 } };
     const struct req *r = a->r;
     uint8_t by[T_FACTS] = { 0 };
 
-    *s = (struct shape){ .route = a->route, .facts = facts_of(r), .failed = r->err.rc != 0,
+    *s = (struct shape){ .route = a->route,
+                         .facts = facts_of(r),
+                         .failed = r->err.rc != 0,
                          .described = r->err.message_n != 0 };
     for (uint32_t i = 0; i < s->facts; i++) {
         ath_str key = r->fact[i].key;
@@ -441,8 +509,9 @@ static void fill_times(ath_fact *fact, struct account *a)
 {
     static const struct {
         int mark, field;
-    } laps[] = { { MARK_HEAD, T_HEAD_US },    { MARK_BODY, T_BODY_US },  { MARK_HANDLER, T_QUEUE_US },
-                 { MARK_DB_SENT, T_WAIT_US }, { MARK_DB_DONE, T_DB_US }, { MARK_REPLY, T_REPLY_US },
+    } laps[] = { { MARK_HEAD, T_HEAD_US },     { MARK_BODY, T_BODY_US },
+                 { MARK_HANDLER, T_QUEUE_US }, { MARK_DB_SENT, T_WAIT_US },
+                 { MARK_DB_DONE, T_DB_US },    { MARK_REPLY, T_REPLY_US },
                  { MARK_END, T_SEND_US } };
     uint64_t at = a->r->mark[MARK_FIRST_BYTE];
 
@@ -455,8 +524,9 @@ static void fill_times(ath_fact *fact, struct account *a)
 
 static ath_str outcome_of(int status)
 {
-    static const ath_str outcomes[] = { { "other", 5 }, { "other", 5 }, { "success", 7 },
-                                        { "redirect", 8 }, { "client_error", 12 }, { "server_error", 12 } };
+    static const ath_str outcomes[] = { { "other", 5 },         { "other", 5 },
+                                        { "success", 7 },       { "redirect", 8 },
+                                        { "client_error", 12 }, { "server_error", 12 } };
 
     return outcomes[status >= 200 && status < 600 ? status / 100 : 0];
 }
@@ -464,8 +534,10 @@ static ath_str outcome_of(int status)
 static ath_str ending_of(enum req_ending ending)
 {
     static const ath_str words[] = {
-        [REQ_ANSWERED] = { "answered", 8 },   [REQ_FAILED] = { "failed", 6 },
-        [REQ_CLIENT_LEFT] = { "client_left", 11 }, [REQ_TIMED_OUT] = { "timed_out", 9 },
+        [REQ_ANSWERED] = { "answered", 8 },
+        [REQ_FAILED] = { "failed", 6 },
+        [REQ_CLIENT_LEFT] = { "client_left", 11 },
+        [REQ_TIMED_OUT] = { "timed_out", 9 },
         [REQ_CUT] = { "cut", 3 },
     };
 

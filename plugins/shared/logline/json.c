@@ -62,7 +62,8 @@ static void member(struct logline *l, struct buf *b, ath_str name, ath_str value
 
 static void fact(struct logline *l, struct buf *b, ath_str name, const ath_fact *f)
 {
-    bool raw = f->value.n && (f->form == ATH_V_NUMBER || f->form == ATH_V_BOOL || f->form == ATH_V_JSON);
+    bool raw =
+        f->value.n && (f->form == ATH_V_NUMBER || f->form == ATH_V_BOOL || f->form == ATH_V_JSON);
 
     key(l, b, name);
     if (raw)

@@ -5,7 +5,7 @@
 
 #include "logline/logline.h"
 
-enum { KEEP_MOST = 4 << 20 };    /* a buffer that once was larger is given back */
+enum { KEEP_MOST = 4 << 20 }; /* a buffer that once was larger is given back */
 
 static void emptied(struct logout *o)
 {

@@ -3,8 +3,8 @@
 #include "logline/logline.h"
 #include "logline/logline_priv.h"
 
-#define BOLD "\x1b[1m"
-#define DIM "\x1b[2m"
+#define BOLD  "\x1b[1m"
+#define DIM   "\x1b[2m"
 #define RESET "\x1b[0m"
 
 static const char hex[] = "0123456789abcdef";
@@ -85,7 +85,8 @@ static char *put_time(struct logline *l, char *at, uint64_t ns, unsigned flags)
     unsigned ms = (unsigned)(ns / 1000000u % 1000u);
 
     logline_clock(l, ns / 1000000000u);
-    at = flags & LOGLINE_DATE ? str_put(at, str_from(l->clock, 19)) : str_put(at, str_from(l->clock + 11, 8));
+    at = flags & LOGLINE_DATE ? str_put(at, str_from(l->clock, 19))
+                              : str_put(at, str_from(l->clock + 11, 8));
     *at++ = '.';
     *at++ = (char)('0' + ms / 100);
     *at++ = (char)('0' + ms / 10 % 10);
@@ -96,7 +97,8 @@ static char *put_time(struct logline *l, char *at, uint64_t ns, unsigned flags)
 static char *put_head(struct logline *l, char *at, const ath_event *e, unsigned flags)
 {
     static const char levels[][6] = { "TRACE", "ERROR", " WARN", " INFO", "DEBUG", "TRACE" };
-    static const char colors[][6] = { "\x1b[35m", "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[34m", "\x1b[35m" };
+    static const char colors[][6] = { "\x1b[35m", "\x1b[31m", "\x1b[33m",
+                                      "\x1b[32m", "\x1b[34m", "\x1b[35m" };
     uint32_t level = e->level < 5 ? e->level : 5;
 
     if (flags & LOGLINE_COLOR)
@@ -122,28 +124,20 @@ static char *put_span_fact(char *at, const ath_fact *f, bool careful)
 }
 
 /* The published server writes the status twice, and dashboards' patterns expect it. */
-static char *put_span(char *at, const ath_event *e, unsigned flags, bool careful)
+static char *put_span(char *at, const ath_fact *f, const ath_fact *end, unsigned flags,
+                      bool careful)
 {
-    const char *start = NULL;
-
-    for (uint32_t i = 0; i < e->fact_count; i++) {
-        const ath_fact *f = &e->fact[i];
-        if (!is_span(f))
-            continue;
-        if (!start) {
-            at = flags & LOGLINE_COLOR ? PUT(at, BOLD "http.request" RESET "{")
-                                       : PUT(at, "http.request{");
-            start = at;
-        } else {
+    at = flags & LOGLINE_COLOR ? PUT(at, BOLD "http.request" RESET "{") : PUT(at, "http.request{");
+    for (const ath_fact *first = f; f < end; f++) {
+        if (f > first)
             *at++ = ' ';
-        }
         at = put_span_fact(at, f, careful);
-        if (f->key.n == sizeof("span.http_status_code") - 1 && f->key.p[SPAN_N + 5] == 's') {
-            *at++ = ' ';
-            at = put_span_fact(at, f, careful);
-        }
+        if (f->key.n != sizeof("span.http_status_code") - 1 || f->key.p[SPAN_N + 5] != 's')
+            continue;
+        *at++ = ' ';
+        at = put_span_fact(at, f, careful);
     }
-    return start ? PUT(at, "}: ") : at;
+    return PUT(at, "}: ");
 }
 
 static bool is_message(const ath_fact *f)
@@ -165,9 +159,13 @@ static char *put_fact(char *at, const ath_fact *f, bool careful)
 
 static char *put_line(struct logline *l, char *at, const ath_event *e, unsigned flags, bool careful)
 {
+    const ath_fact *f = e->fact, *end = f + e->fact_count;
+
+    while (f < end && is_span(f))
+        f++;
     at = put_head(l, at, e, flags);
-    if (flags & LOGLINE_SPAN)
-        at = put_span(at, e, flags, careful);
+    if ((flags & LOGLINE_SPAN) && f > e->fact)
+        at = put_span(at, e->fact, f, flags, careful);
     if (flags & LOGLINE_COLOR)
         at = PUT(at, DIM);
     at = put_value(at, e->source, careful);
@@ -176,14 +174,14 @@ static char *put_line(struct logline *l, char *at, const ath_event *e, unsigned 
         at = PUT(at, RESET);
     *at++ = ' ';
     at = put_value(at, e->message, careful);
-    for (const ath_fact *f = e->fact, *end = f + e->fact_count; f < end; f++)
-        if (!is_span(f))
-            at = put_fact(at, f, careful);
+    for (; f < end; f++)
+        at = put_fact(at, f, careful);
     return at;
 }
 
-/* Nearly no line needs an escape: it is written as it is, looked through once, and written again with
- * care when something was there. The colours' own escapes make every coloured line such a one. */
+/* Nearly no line needs an escape: it is written as it is, looked through once, and written again
+ * with care when something was there. The colours' own escapes make every coloured line such a one.
+ */
 void logline_text(struct logline *l, struct buf *b, const ath_event *e, unsigned flags)
 {
     char *from, *end;

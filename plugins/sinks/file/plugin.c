@@ -1,8 +1,8 @@
 /* sink-file: success.log and error.log.
  *
- * ERROR events go to error.log, without the request's prefix; all others to success.log. The folder is
- * `dir`, which must be usable; when it is not set, the first usable one of the published list, and
- * a server without any runs without files.
+ * ERROR events go to error.log, without the request's prefix; all others to success.log. The folder
+ * is `dir`, which must be usable; when it is not set, the first usable one of the published list,
+ * and a server without any runs without files.
  *
  * A write that fails (a full disk) keeps what did not go and asks the host for the same batch
  * again; the host counts what its queue must drop meanwhile. The batch is formatted once.
@@ -27,8 +27,8 @@ static const char *const names[FILES] = { "success.log", "error.log" };
 struct sink {
     const struct config *cfg;
     struct rotation rotation;
-    bool off;                    /* no folder is usable */
-    bool waits;                  /* the last batch did not go out whole */
+    bool off;   /* no folder is usable */
+    bool waits; /* the last batch did not go out whole */
     struct logline line;
     struct logfile file[FILES];
 };
@@ -80,9 +80,10 @@ static void search(struct sink *s)
                  "using %s (set ATHENA_TRACING_LOG_DIR to pin a writable directory)",
                  list[i], list[i + 1]);
         else
-            warn("tracing file logging status unable to initialize tracing log files at %s (%m); "
-                 "no log files are written (set ATHENA_TRACING_LOG_DIR to pin a writable directory)",
-                 list[i]);
+            warn(
+                "tracing file logging status unable to initialize tracing log files at %s (%m); "
+                "no log files are written (set ATHENA_TRACING_LOG_DIR to pin a writable directory)",
+                list[i]);
     }
     s->off = rc < 0;
 }
@@ -204,5 +205,5 @@ static const ath_sink sink = {
 static const ath_cap *const caps[] = { &sink.cap, NULL };
 
 ATH_PLUGIN("sink-file", "1.0.0", "", "", .summary = "success.log and error.log",
-           ATH_ARRAY(field, fields), .config_size = sizeof(struct config), .cap = caps, .init = init,
-           .fini = fini);
+           ATH_ARRAY(field, fields), .config_size = sizeof(struct config), .cap = caps,
+           .init = init, .fini = fini);

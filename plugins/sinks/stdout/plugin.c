@@ -19,8 +19,8 @@ struct config {
 struct sink {
     const struct config *cfg;
     bool json;
-    unsigned flags;              /* LOGLINE_* */
-    bool waits;                  /* the last batch did not go out whole */
+    unsigned flags; /* LOGLINE_* */
+    bool waits;     /* the last batch did not go out whole */
     struct logline line;
     struct logout out;
 };
@@ -95,9 +95,10 @@ static void fini(void *state)
 static const ath_field fields[] = {
     ATH_STR(struct config, format, "format", "auto", "auto|text|json",
             "Lines for people, JSON objects, or what suits: lines on a terminal, else JSON."),
-    ATH_STR(struct config, color, "color", "auto", NULL,
-            "Colours of the lines: true, false, or auto: on a terminal. NO_COLOR switches them off.",
-            .alias = "$ATHENA_ANSI"),
+    ATH_STR(
+        struct config, color, "color", "auto", NULL,
+        "Colours of the lines: true, false, or auto: on a terminal. NO_COLOR switches them off.",
+        .alias = "$ATHENA_ANSI"),
     ATH_BOOL(struct config, date, "date", "false",
              "Begin each line with date, time and zone instead of the time alone.",
              .alias = "$ATHENA_LOG_DATE"),
@@ -113,5 +114,5 @@ static const ath_sink sink = {
 static const ath_cap *const caps[] = { &sink.cap, NULL };
 
 ATH_PLUGIN("sink-stdout", "1.0.0", "", "", .summary = "Events to standard output",
-           ATH_ARRAY(field, fields), .config_size = sizeof(struct config), .cap = caps, .init = init,
-           .fini = fini);
+           ATH_ARRAY(field, fields), .config_size = sizeof(struct config), .cap = caps,
+           .init = init, .fini = fini);
