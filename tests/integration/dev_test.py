@@ -126,6 +126,12 @@ class Dev(unittest.TestCase):
         done = self.exec("sh", "-c", 'psql -XAt "$DATABASE_URL" -c "select count(*) from orders"')
         self.assertEqual((done.returncode, done.stdout), (0, "6000\n"), done.stderr)
 
+        shutil.move(f"{self.state}/pg/data", f"{self.state}/pg/data.new")  # an initdb that was interrupted
+        os.remove(f"{self.state}/pg/data.new/postgresql.conf")
+        done = self.exec("sh", "-c", 'psql -XAt "$DATABASE_URL" -c "select count(*) from orders"')
+        self.assertEqual((done.returncode, done.stdout), (0, "6000\n"), done.stderr)
+        self.assertFalse(os.path.exists(f"{self.state}/pg/data.new"))
+
     def test_a_part_that_dies_ends_it_with_its_words(self):
         p, _ = self.start()
         os.kill(self.postmaster(), signal.SIGQUIT)

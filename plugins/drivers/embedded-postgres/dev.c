@@ -125,7 +125,7 @@ static int on_tool(ath_task *t, const ath_done *done, ath_err *e)
         ath_str said = buf_view(&d->tool);
         char words[400];
 
-        snprintf(words, sizeof(words), "%s failed: %.*s", d->argv[4],
+        snprintf(words, sizeof(words), "%s failed: %.*s", strrchr(d->argv[4], '/') + 1,
                  (int)(said.n < 300 ? said.n : 300), said.p);
         failed(d, ATH_E_UPSTREAM, str_of(words));
     }
@@ -208,7 +208,7 @@ static const char **drop_to_user(struct dev *d, const char *argv[ARGS], const ch
     argv[1] = "--as-child";
     argv[2] = text(d, "death=2,parent=%d%s%s", (int)getpid(), user[0] ? ",user=" : "", user);
     argv[3] = text(d, "%s/%s", d->place.bin, program);
-    argv[4] = program;
+    argv[4] = argv[3]; /* they look for each other beside it */
     return argv + 5;
 }
 
@@ -231,7 +231,7 @@ static int run_initdb(struct dev *d, ath_err *e)
     ath_child c = { 0 };
 
     *a++ = "-D";
-    *a++ = d->place.data;
+    *a++ = d->place.data_new;
     memcpy(a, rest, sizeof(rest));
     return run_tool(d, &c, e);
 }
@@ -482,13 +482,17 @@ static int finish(struct dev *d, ath_err *e)
 /* What the state waits for has come? Returns SUSPEND when the end of a part must tell. */
 static int advance(struct dev *d, ath_err *e)
 {
+    int rc;
+
     switch (d->state) {
     case DEV_PREPARE:
         move(d, d->place.initialised ? DEV_START : DEV_INIT);
         return 0;
     case DEV_INIT:
-        move(d, DEV_START);
-        return 0;
+        rc = place_keep_cluster(&d->place, e);
+        if (rc == 0)
+            move(d, DEV_START);
+        return rc;
     case DEV_START:
         if (!place_database_ready(&d->place))
             return again(d, START_LIMIT_MS, "PostgreSQL did not start in time", e);

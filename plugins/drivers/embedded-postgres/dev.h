@@ -34,6 +34,7 @@ struct place {
     char bin[PATH_BYTES];        /* PostgreSQL's programs */
     char pg[PATH_BYTES];         /* its folder, which also has its socket */
     char data[PATH_BYTES];
+    char data_new[PATH_BYTES];   /* where initdb works: what it did not finish is never used */
     char user[64];               /* that PostgreSQL runs as; empty: ours */
     char config[PATH_BYTES];
     char key[64];
@@ -44,6 +45,9 @@ struct place {
 
 /* Everything before the first child. Blocks. */
 int place_prepare(struct place *p, ath_err *e);
+
+/* initdb has done its work. */
+int place_keep_cluster(const struct place *p, ath_err *e);
 
 /* Writes the server's configuration. */
 int place_configure(const struct place *p, int64_t port, ath_err *e);

@@ -162,6 +162,7 @@ static int set_state(struct place *p, ath_err *e)
     if ((rc = make_folders(p->state, e)) < 0 || (rc = real_state(p, e)) < 0 ||
         (rc = path_set(p->pg, p->state, "pg", e)) < 0 ||
         (rc = path_set(p->data, p->pg, "data", e)) < 0 ||
+        (rc = path_set(p->data_new, p->pg, "data.new", e)) < 0 ||
         (rc = path_set(p->config, p->state, "config.yaml", e)) < 0)
         return rc;
     if (strlen(p->pg) + sizeof("/.s.PGSQL.5432") > SOCKET_PATH_MAX)
@@ -277,6 +278,19 @@ void place_database_stop(const struct place *p)
         kill(pid, SIGINT);
 }
 
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st, (void)kind, (void)at;
+    return remove(path);
+}
+
+static int remove_all(const char *path, ath_err *e)
+{
+    if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0 && errno != ENOENT)
+        return ath_fail(e, ATH_E_CONFIG, "could not remove \"%s\": %m", path);
+    return 0;
+}
+
 static int heal(const struct place *p, ath_err *e)
 {
     static const char *const stale[] = { "data/postmaster.pid", ".s.PGSQL.5432.lock",
@@ -299,13 +313,14 @@ static int heal(const struct place *p, ath_err *e)
         if (unlink(path) < 0 && errno != ENOENT)
             return ath_fail(e, ATH_E_CONFIG, "could not remove file \"%s\": %m", path);
     }
-    return 0;
+    return remove_all(p->data_new, e);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at)
+int place_keep_cluster(const struct place *p, ath_err *e)
 {
-    (void)st, (void)kind, (void)at;
-    return remove(path);
+    if (rename(p->data_new, p->data) < 0)
+        return ath_fail(e, ATH_E_CONFIG, "could not rename folder \"%s\": %m", p->data_new);
+    return 0;
 }
 
 /* All that this plugin makes, and nothing else that may be there. */
@@ -318,10 +333,8 @@ static int begin_anew(const struct place *p, ath_err *e)
     for (size_t i = 0; i < ATH_COUNT(made); i++) {
         int rc = path_set(path, p->state, made[i], e);
 
-        if (rc < 0)
+        if (rc < 0 || (rc = remove_all(path, e)) < 0)
             return rc;
-        if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0 && errno != ENOENT)
-            return ath_fail(e, ATH_E_CONFIG, "could not remove \"%s\": %m", path);
     }
     return 0;
 }
