@@ -25,13 +25,13 @@ class DocumentsTest(unittest.TestCase):
                         "--target", cls.readers.name, *READERS], check=True)
         sys.path.insert(0, cls.readers.name)
         cls.lab = Lab()
+        cls.addClassCleanup(cls.lab.__exit__)  # also when what follows fails
         cls.pg = cls.lab.postgres()
         cls.server = cls.lab.athena({"app": cls.pg.uri("postgres"), "dead": "postgres://nobody@127.0.0.1:1/none"})
         wait_for("the database is connected", 10, lambda: cls.server.get("/ready").status == 200)
 
     @classmethod
     def tearDownClass(cls):
-        cls.lab.__exit__()
         cls.readers.cleanup()
 
     def test_openapi_is_valid_and_lists_what_is_served(self):

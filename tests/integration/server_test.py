@@ -33,14 +33,11 @@ class ServerTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.lab = Lab()
+        cls.addClassCleanup(cls.lab.__exit__)  # also when what follows fails
         cls.pg = cls.lab.postgres()
         cls.pg.run("create database app")
         cls.pg.run(SCHEMA, "app")
         cls.server = cls.lab.athena({"app": cls.pg.uri("app")})
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.lab.__exit__()
 
     def log(self, name, server=None):
         with open(f"{(server or self.server).logs}/{name}") as f:
