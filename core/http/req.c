@@ -236,56 +236,67 @@ const ath_fact *req_fact(const struct req *r, const char *key)
 
 /* ---- the answer's head ---- */
 
-static bool is_name(const char *name)
+static bool is_name(ath_str name)
 {
-    for (const char *p = name; *p; p++)
-        if (*p <= ' ' || *p == ':' || *p > 0x7E || (*p >= 'A' && *p <= 'Z'))
+    for (size_t i = 0; i < name.n; i++)
+        if (name.p[i] <= ' ' || name.p[i] == ':' || name.p[i] > 0x7E ||
+            (name.p[i] >= 'A' && name.p[i] <= 'Z'))
             return false;
-    return name[0] != 0;
+    return name.n > 0;
 }
 
 /* Without the bytes that would end the line or worse. */
 static void put_value(struct buf *b, ath_str value)
 {
+    if (!str_has_control(value)) {
+        buf_str(b, value);
+        return;
+    }
     for (size_t i = 0; i < value.n; i++)
-        if ((unsigned char)value.p[i] >= ' ' || value.p[i] == '\t')
+        if (!str_has_control(str_from(value.p + i, 1)))
             buf_char(b, value.p[i]);
 }
 
 /* What the writer itself writes: remembered there, or nobody else's to set. */
-static bool is_special(struct exchange *x, const char *name, ath_str value)
+static bool is_special(struct exchange *x, ath_str name, ath_str value)
 {
     static const char *const ours[] = { "connection", "transfer-encoding", "date", "server",
                                         "vary" };
 
-    if (strcmp(name, "content-length") == 0) {
+    if (str_starts(name, "x-athena-")) {
+        ath_str rest = str_after(name, 9);
+        if (str_is(rest, "cached"))
+            x->set |= SET_CACHED;
+        else if (str_is(rest, "trace-id"))
+            x->set |= SET_TRACE_ID;
+        else if (str_is(rest, "cache-id"))
+            x->set |= SET_CACHE_ID, x->cache_id = arena_str(&x->req.task.arena, value);
+        else if (str_is(rest, "cache-key"))
+            x->set |= SET_CACHE_KEY, x->cache_key = arena_str(&x->req.task.arena, value);
+        return false;
+    }
+    if (str_is(name, "content-length")) {
         if (str_u64(value, &x->declared))
             x->set |= SET_LENGTH;
         return true;
     }
     for (size_t i = 0; i < ATH_COUNT(ours); i++)
-        if (strcmp(name, ours[i]) == 0)
+        if (str_is(name, ours[i]))
             return true;
-    if (strcmp(name, "x-athena-cached") == 0)
-        x->set |= SET_CACHED;
-    else if (strcmp(name, "x-athena-trace-id") == 0)
-        x->set |= SET_TRACE_ID;
-    else if (strcmp(name, "x-athena-cache-id") == 0)
-        x->set |= SET_CACHE_ID, x->cache_id = arena_str(&x->req.task.arena, value);
-    else if (strcmp(name, "x-athena-cache-key") == 0)
-        x->set |= SET_CACHE_KEY, x->cache_key = arena_str(&x->req.task.arena, value);
     return false;
 }
 
-void req_set(ath_req *t, const char *name, ath_str value)
+void req_set(ath_req *t, const char *z, ath_str value)
 {
     struct req *r = req_of(t);
+    ath_str name = str_of(z);
 
     if (!is_name(name) || is_special(exchange_of(r), name, value))
         return;
     if (!r->extra.alloc)
         r->extra = ARENA_BUF(&r->task.arena);
-    buf_z(&r->extra, name);
+    buf_grow(&r->extra, name.n + value.n + 4);
+    buf_str(&r->extra, name);
     buf_lit(&r->extra, ": ");
     put_value(&r->extra, value);
     buf_lit(&r->extra, "\r\n");

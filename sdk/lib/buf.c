@@ -33,18 +33,9 @@ void buf_grow(struct buf *b, size_t more)
 
 void buf_u64(struct buf *b, uint64_t v)
 {
-    char text[20];
-    size_t at = sizeof(text);
+    char room[STR_U64_ROOM];
 
-    if (v < 10) {
-        buf_char(b, (char)('0' + v));
-        return;
-    }
-    do {
-        text[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    buf_mem(b, text + at, sizeof(text) - at);
+    buf_str(b, str_from_u64(v, room));
 }
 
 void buf_i64(struct buf *b, int64_t v)

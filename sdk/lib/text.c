@@ -99,6 +99,38 @@ bool str_i64(ath_str s, int64_t *ret)
     return true;
 }
 
+ath_str str_from_u64(uint64_t v, char room[STR_U64_ROOM])
+{
+    char *end = room + STR_U64_ROOM, *at = end;
+
+    do {
+        *--at = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    return str_from(at, (size_t)(end - at));
+}
+
+/* Eight bytes at a time: the top bit of each byte says whether it is below 0x20 or is 0x7F
+ * (https://graphics.stanford.edu/~seander/bithacks.html, "Determine if a word has a byte less than n").
+ * A hit may be a tab or follow a hit in a lower byte: then each byte is looked at. */
+bool str_has_control(ath_str s)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    size_t i = 0;
+
+    for (; i + 8 <= s.n; i += 8) {
+        uint64_t w, del;
+        memcpy(&w, s.p + i, 8);
+        del = w ^ ones * 0x7F;
+        if (((w - ones * 0x20) & ~w & high) | ((del - ones) & ~del & high))
+            break;
+    }
+    for (; i < s.n; i++)
+        if (((unsigned char)s.p[i] < ' ' && s.p[i] != '\t') || s.p[i] == 0x7F)
+            return true;
+    return false;
+}
+
 bool str_double(ath_str s, double *ret)
 {
     char text[64], *end;

@@ -96,6 +96,13 @@ bool str_i64(ath_str s, int64_t *ret);
 bool str_u64(ath_str s, uint64_t *ret);
 bool str_double(ath_str s, double *ret);
 
+/* `v` in decimal, in the end of `room`. */
+enum { STR_U64_ROOM = 20 };
+ath_str str_from_u64(uint64_t v, char room[STR_U64_ROOM]);
+
+/* A byte below blank, other than a tab, or DEL: what may not stand in a header line. */
+bool str_has_control(ath_str s);
+
 /* One grammar for all switches: 1 true yes on y, 0 false no off n, any case. */
 bool str_bool(ath_str s, bool *ret);
 

@@ -40,10 +40,9 @@ static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
 
 static void note_number(ath_req *r, const char *key, uint64_t v)
 {
-    char text[24];
+    char room[STR_U64_ROOM];
 
-    note(r, key, str_from(text, (size_t)snprintf(text, sizeof(text), "%llu", (unsigned long long)v)),
-         ATH_V_NUMBER);
+    note(r, key, str_from_u64(v, room), ATH_V_NUMBER);
 }
 
 static void header_set(ath_req *r, const char *name, ath_str value)
@@ -75,10 +74,8 @@ static void describe(ath_req *r, const struct fetch *x)
 
 static void headers(ath_req *r, const struct fetch *x)
 {
-    ath_str key = str_from(x->key, CACHE_KEY_TEXT);
-
-    header_set(r, "x-athena-cache-id", key);
-    header_set(r, "x-athena-cache-key", key);
+    /* The host writes x-athena-cache-id beside it. */
+    header_set(r, "x-athena-cache-key", str_from(x->key, CACHE_KEY_TEXT));
     header_set(r, "x-athena-cache-outcome", outcome_of(r, x));
     header_set(r, "x-athena-cache-source", ATH_S("database"));
 }
@@ -175,9 +172,7 @@ static int ask(ath_task *t, struct dp *dp, struct fetch *x, ath_err *e)
         return rc;
     q.stmt_count = x->q.stmt_count;
     x->strip = strips_nulls(t, x);
-    if ((rc = gateway_cache_key(ath_local_of(t), &x->f, &x->q, ath_host_->req->info(t, "client"),
-                                x->strip, x->key, e)) < 0)
-        return rc;
+    gateway_cache_key(&x->f, &x->q, ath_host_->req->info(t, "client"), x->strip, x->key);
     describe(t, x);
     return ath_host_->pg->query(t, &q, fetched, x, e);
 }

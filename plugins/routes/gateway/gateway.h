@@ -18,16 +18,10 @@ struct gateway_state {
     const ath_catalog *catalog;
 };
 
-struct gateway_local;            /* of one loop, private to cachekey.c */
-
-/* cachekey.c */
-int  gateway_loop_init(ath_loop *l, void *state, void **ret_local, ath_err *e);
-void gateway_loop_fini(ath_loop *l, void *state, void *local);
-
-/* SHA-256 of the internal key of an answer, in hex: table, client, and what was asked. The same
- * question has the same key in every process. */
-int gateway_cache_key(struct gateway_local *l, const struct dp_fetch *f, const struct dp_query *q,
-                      ath_str client, bool strip, char ret[CACHE_KEY_TEXT + 1], ath_err *e);
+/* cachekey.c: a label of table, client, and what was asked, in hex. The same question has the same
+ * key in every process. */
+void gateway_cache_key(const struct dp_fetch *f, const struct dp_query *q, ath_str client, bool strip,
+                       char ret[CACHE_KEY_TEXT + 1]);
 
 /* fetch.c */
 int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e);
