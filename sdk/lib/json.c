@@ -22,17 +22,18 @@ static void escaped(struct buf *b, unsigned char c)
 void buf_json(struct buf *b, ath_str text)
 {
     const char *p = text.n ? text.p : "", *end = p + text.n;
+    char *to;
 
-    if (b->cap < b->n + text.n + 3)
-        buf_grow(b, text.n + 2);
-    b->p[b->n++] = '"';
-    while (p < end) {
-        const char *from = p;
-        while (p < end && !special[(unsigned char)*p])
-            p++;
-        buf_mem(b, from, (size_t)(p - from));
-        if (p < end)
-            escaped(b, (unsigned char)*p++);
+    buf_char(b, '"');
+    for (;;) {
+        if (b->cap < b->n + (size_t)(end - p) + 2)
+            buf_grow(b, (size_t)(end - p) + 1);
+        for (to = b->p + b->n; p < end && !special[(unsigned char)*p]; p++)
+            *to++ = *p;
+        b->n = (size_t)(to - b->p);
+        if (p == end)
+            break;
+        escaped(b, (unsigned char)*p++);
     }
     buf_char(b, '"');
 }

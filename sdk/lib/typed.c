@@ -90,8 +90,8 @@ static void scalar(struct buf *b, uint8_t form, ath_str text)
     case TYPED_JSON:
         buf_str(b, text);
         break;
-    case TYPED_NUMBER: /* NaN, Infinity and -Infinity are no JSON numbers */
-        if (str_find(text, 'N') < text.n || str_find(text, 'I') < text.n)
+    case TYPED_NUMBER: /* NaN, Infinity and -Infinity are no JSON numbers; a number is never empty */
+        if (text.p[0] == 'N' || text.p[0] == 'I' || (text.p[0] == '-' && text.p[1] == 'I'))
             quoted(b, text);
         else
             buf_str(b, text);

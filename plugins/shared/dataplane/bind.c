@@ -16,7 +16,10 @@ static int bind_ref(struct dp *dp, const struct dp_node *node, struct dp_ref *re
 
     if (name.n > 1 && name.p[0] == '"' && name.p[name.n - 1] == '"')
         name = str_from(name.p + 1, name.n - 2);
-    ref->column = dp_column(dp, node->relation, name);
+    ref->column = dp->catalog->column(node->relation, name);
+    ref->exact = ref->column != NULL;
+    if (!ref->column)
+        ref->column = dp_column(dp, node->relation, name);
     return ref->column ? 0 : dp_no_column(dp, node->relation, ref->name);
 }
 

@@ -63,6 +63,7 @@ struct dp_ref {                  /* a column, perhaps a path into it */
     ath_str name;
     struct dp_step *path;
     const ath_attribute *column; /* after dp_bind() */
+    bool exact;                  /* the column has the very name */
 };
 
 enum dp_op { DP_EQ = 1, DP_NEQ, DP_GT, DP_GTE, DP_LT, DP_LTE, DP_LIKE, DP_ILIKE, DP_IS, DP_IN,

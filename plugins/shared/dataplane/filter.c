@@ -79,7 +79,7 @@ int dp_read_ref(struct dp *dp, ath_str text, struct dp_ref *ret)
     size_t arrow = 0;
 
     *ret = (struct dp_ref){ .name = text };
-    while (arrow + 1 < text.n && !(text.p[arrow] == '-' && text.p[arrow + 1] == '>'))
+    while (arrow + 1 < text.n && !(text.p[arrow + 1] == '>' && text.p[arrow] == '-'))
         arrow++;
     if (arrow + 1 >= text.n || text.p[0] == '"')
         return 0;

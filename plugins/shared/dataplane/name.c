@@ -131,8 +131,11 @@ int dp_read_table(struct dp *dp, ath_str text, ath_str *ret_schema, ath_str *ret
         return ath_raise(dp->e, dp->table_code, "table_name is required");
     *ret_schema = (ath_str){ "", 0 };
     *ret_table = text;
-    if (str_find(text, '.') == text.n && str_find(text, '"') == text.n && str_find(text, 0) == text.n)
+    while (n < text.n && text.p[n] != '.' && text.p[n] != '"' && text.p[n])
+        n++;
+    if (n == text.n) /* one part, as it is */
         return 0;
+    n = 0;
     while (at <= text.n) {
         if (n == 2 || !part(dp, text, &at, &p[n++]))
             return dp_no_table(dp, (ath_str){ "", 0 }, text);

@@ -76,7 +76,8 @@ static int settle(struct dp *dp, struct dp_node *node)
     if (last->key.n > DP_NAME || str_find(last->key, 0) < last->key.n)
         return refuse(dp, "output name \"%.*s\" is over %d bytes", STR_ARG(last->key), DP_NAME);
     for (struct dp_item *i = node->item; i != last; i = i->next) {
-        if (i->star != last->star || !str_eq(i->key, last->key))
+        if (i->key.n != last->key.n || (last->key.n && i->key.p[0] != last->key.p[0]) ||
+            i->star != last->star || !str_eq(i->key, last->key))
             continue;
         if (i->child || last->child || i->cast != last->cast || !str_eq(i->ref.name, last->ref.name))
             return refuse(dp, "output name \"%.*s\" is used twice", STR_ARG(last->key));
@@ -297,12 +298,13 @@ static int list(struct grammar *g, struct dp_node *node)
 
 static bool is_word(ath_str s)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c >= '0' && c <= '9')))
-            return false;
-    }
-    return s.n > 0;
+    static const bool plain[256] = { ['a' ... 'z'] = true, ['A' ... 'Z'] = true,
+                                     ['0' ... '9'] = true, ['_'] = true };
+    size_t i = 0;
+
+    while (i < s.n && plain[(unsigned char)s.p[i]])
+        i++;
+    return i == s.n && s.n > 0;
 }
 
 int dp_read_items(struct dp *dp, ath_str text, struct dp_node *node)

@@ -383,9 +383,8 @@ void dp_digest(const struct dp_query *q, const struct dp_fetch *f, uint64_t ret[
     add(ret, q->sql.text.p, q->sql.text.n);
     add(ret, &options, sizeof(options));
     for (const struct dp_item *i = f->root.item; i; i = i->next)
-        if (i->key.n && !(i->ref.column && i->ref.column->name.n == i->key.n && !i->ref.path &&
-                          str_eq(i->ref.column->name, i->key)))
-            add(ret, i->key.p, i->key.n); /* output names of the root are not in the SQL */
+        if (!(i->ref.exact && i->key.p == i->ref.name.p))
+            add(ret, i->key.n ? i->key.p : "", i->key.n); /* output names of the root are not in the SQL */
     for (uint32_t i = 0; i < q->sql.count; i++) {
         add(ret, &q->sql.type[i], sizeof(q->sql.type[i]));
         add(ret, q->sql.param[i].n ? q->sql.param[i].p : "", q->sql.param[i].n);
