@@ -31,15 +31,14 @@ static char *hex_put(char *to, uint64_t v)
     return to;
 }
 
-void gateway_cache_key(const struct dp_fetch *f, const struct dp_query *q, ath_str client, bool strip,
-                       char ret[CACHE_KEY_TEXT + 1])
+void gateway_cache_key(const struct gateway_question *what, char ret[CACHE_KEY_TEXT + 1])
 {
-    uint64_t h[2], where = fold(0xcbf29ce484222325u, client, true);
+    uint64_t where = fold(0xcbf29ce484222325u, what->client, true);
+    const uint64_t *h = what->digest;
     char *at = ret;
 
-    where = fold(where, f->root.relation->schema, false);
-    where = mix(fold(where, f->root.relation->name, false) + strip);
-    dp_digest(q, f, h);
+    where = fold(where, what->schema, false);
+    where = mix(fold(where, what->table, false) + what->strip);
     at = hex_put(at, mix(h[0] ^ where));
     at = hex_put(at, mix(h[1] + where));
     at = hex_put(at, mix(h[0] + 3 * h[1] + where));

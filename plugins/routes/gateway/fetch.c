@@ -6,13 +6,16 @@
  *     query    one trip
  *     reply
  *
+ * A body that differs from earlier ones in its values only finds a plan, and goes to `allow` at once.
+ *
  * A name that the snapshot does not have may be new, and a statement may find that one is gone: either
  * way the catalogue is refreshed, once, and the body is read again from the start.
  */
 #include "gateway.h"
 
 struct fetch {
-    const struct json *body;
+    ath_str text;                /* the body; empty: it was not sent as one */
+    const struct json *body;     /* NULL: not read yet */
     struct dp_fetch f;
     struct dp_query q;
     char key[CACHE_KEY_TEXT + 1];
@@ -31,6 +34,21 @@ int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
         return ath_fail(e, ATH_E_CONFIG, "service \"athena.catalog\" is not there");
     *ret_state = &state;
     return 0;
+}
+
+int gateway_loop_init(ath_loop *l, void *state, void **ret_local, ath_err *e)
+{
+    (void)l;
+    (void)state;
+    *ret_local = dp_plans_new();
+    return *ret_local ? 0 : ath_fail(e, ATH_E_MEMORY, "out of memory");
+}
+
+void gateway_loop_fini(ath_loop *l, void *state, void *local)
+{
+    (void)l;
+    (void)state;
+    dp_plans_free(local);
 }
 
 static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
@@ -160,21 +178,86 @@ static bool strips_nulls(ath_req *r, const struct fetch *x)
     return str_ieq(ath_header(r, "x-strip-nulls"), ATH_S("true"));
 }
 
-static int ask(ath_task *t, struct dp *dp, struct fetch *x, ath_err *e)
+/* Everything is known: its key, its account, the trip. */
+static int ask(ath_task *t, struct fetch *x, struct gateway_question *what, ath_err *e)
 {
     const struct gateway_config *cfg = ath_config_of(t);
     ath_query q = { .size = sizeof(q), .flags = ATH_PG_READ, .stmt = x->q.stmt,
-                    .stmt_size = sizeof(x->q.stmt[0]),
+                    .stmt_size = sizeof(x->q.stmt[0]), .stmt_count = x->q.stmt_count,
                     .timeout_ms = (uint32_t)cfg->query_timeout_ms };
-    int rc;
 
-    if ((rc = dp_fetch_sql(dp, &x->f, &x->q)) < 0)
-        return rc;
-    q.stmt_count = x->q.stmt_count;
-    x->strip = strips_nulls(t, x);
-    gateway_cache_key(&x->f, &x->q, ath_host_->req->info(t, "client"), x->strip, x->key);
+    dp_digest_values(&x->q, what->digest);
+    what->client = ath_host_->req->info(t, "client");
+    what->strip = x->strip = strips_nulls(t, x);
+    gateway_cache_key(what, x->key);
     describe(t, x);
     return ath_host_->pg->query(t, &q, fetched, x, e);
+}
+
+static struct dp_plan_key plan_key(ath_task *t, const ath_snapshot *snapshot)
+{
+    const struct gateway_config *cfg = ath_config_of(t);
+    const struct gateway_state *s = ath_state_of(t);
+
+    return (struct dp_plan_key){ .client = ath_host_->req->info(t, "client"), .snapshot = snapshot,
+                                 .version = s->catalog->version(snapshot),
+                                 .max_rows = cfg->max_rows, .fold = cfg->fold_names };
+}
+
+static int ask_new(ath_task *t, struct dp *dp, struct fetch *x, ath_err *e)
+{
+    struct dp_plans *plans = ath_local_of(t);
+    struct gateway_question what = { .schema = x->f.root.relation->schema,
+                                     .table = x->f.root.relation->name };
+    struct dp_plan_key key = plan_key(t, dp->snapshot);
+    int rc = dp_fetch_sql(dp, &x->f, &x->q);
+
+    if (rc < 0)
+        return rc;
+    if (x->text.n)
+        dp_plan_keep(plans, &key, dp, x->text, &x->f, &x->q);
+    dp_digest_shape(&x->q, &x->f, what.digest);
+    return ask(t, x, &what, e);
+}
+
+/* 1: no plan for this body. */
+static int ask_planned(ath_task *t, struct fetch *x, ath_err *e)
+{
+    const struct gateway_state *s = ath_state_of(t);
+    struct dp_plans *plans = ath_local_of(t);
+    const ath_snapshot *snapshot = s->catalog->get(t);
+    struct gateway_question what;
+    struct dp_plan_key key;
+    struct dp_plan *plan;
+    ath_str hole[DP_FEW];
+    int rc;
+
+    if (!snapshot)
+        return 1;
+    key = plan_key(t, snapshot);
+    if (!(plan = dp_plan_find(plans, &key, x->text, hole)))
+        return 1;
+    ath_host_->mem->own(ath_arena_of(t), plan, dp_plan_drop);
+    note(t, "table_name", plan->asked, ATH_V_TEXT);
+    if ((rc = ath_host_->req->allow(t, &(ath_right){ plan->schema, plan->table, ATH_S("read") }, 1, e)) < 0)
+        return rc;
+    dp_plan_use(plan, hole, &x->f, &x->q);
+    what = (struct gateway_question){ .schema = plan->schema, .table = plan->table,
+                                      .digest = { plan->digest[0], plan->digest[1] } };
+    return ask(t, x, &what, e);
+}
+
+static int read_body(ath_task *t, struct fetch *x, ath_err *e)
+{
+    struct json_error why;
+
+    if (!x->body)
+        x->body = json_read(x->text, JSON_ARENA(ath_arena_of(t)), DP_VALUES, &why);
+    if (x->body)
+        return 0;
+    return ath_raise(e, "malformed_json_payload",
+                     "malformed JSON payload for %.*s: %s at line %u, column %u",
+                     STR_ARG(ath_host_->req->info(t, "path")), why.why, why.line, why.column);
 }
 
 static int fetch_go(ath_task *t, struct fetch *x, ath_err *e)
@@ -188,7 +271,7 @@ static int fetch_go(ath_task *t, struct fetch *x, ath_err *e)
     uint32_t rights;
     int rc, allowed;
 
-    if ((rc = dp_read_fetch(&dp, x->body, &limits, &x->f)) < 0)
+    if ((rc = read_body(t, x, e)) < 0 || (rc = dp_read_fetch(&dp, x->body, &limits, &x->f)) < 0)
         return rc;
     note(t, "table_name", x->f.root.asked, ATH_V_TEXT);
     if (!(dp.snapshot = s->catalog->get(t)))
@@ -200,7 +283,7 @@ static int fetch_go(ath_task *t, struct fetch *x, ath_err *e)
         return allowed;
     if (rc < 0 && dp.unknown && !x->refreshed)
         return refresh(t, x, dp.snapshot, e);
-    return rc < 0 ? rc : ask(t, &dp, x, e);
+    return rc < 0 ? rc : ask_new(t, &dp, x, e);
 }
 
 int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e)
@@ -213,16 +296,12 @@ int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e)
 
 int gateway_fetch(ath_req *r, ath_err *e)
 {
-    ath_str text = ath_host_->req->body(r);
-    struct json_error why;
-    const struct json *body;
+    struct fetch *x = ath_new(ath_arena_of(r), sizeof(*x));
+    int rc;
 
-    if (!str_trim(text).n)
+    x->text = ath_host_->req->body(r);
+    if (!str_trim(x->text).n)
         return ath_raise(e, "missing_request_body", "table_name is required");
-    body = json_read(text, JSON_ARENA(ath_arena_of(r)), DP_VALUES, &why);
-    if (!body)
-        return ath_raise(e, "malformed_json_payload",
-                         "malformed JSON payload for %.*s: %s at line %u, column %u",
-                         STR_ARG(ath_host_->req->info(r, "path")), why.why, why.line, why.column);
-    return gateway_fetch_body(r, body, e);
+    rc = ask_planned(r, x, e);
+    return rc == 1 ? fetch_go(r, x, e) : rc;
 }

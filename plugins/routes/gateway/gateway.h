@@ -18,13 +18,19 @@ struct gateway_state {
     const ath_catalog *catalog;
 };
 
-/* cachekey.c: a label of table, client, and what was asked, in hex. The same question has the same
- * key in every process. */
-void gateway_cache_key(const struct dp_fetch *f, const struct dp_query *q, ath_str client, bool strip,
-                       char ret[CACHE_KEY_TEXT + 1]);
+struct gateway_question {        /* what an answer is the answer to */
+    ath_str client, schema, table;
+    uint64_t digest[2];
+    bool strip;
+};
+
+/* cachekey.c: a label of the question, in hex. The same question has the same key in every process. */
+void gateway_cache_key(const struct gateway_question *what, char ret[CACHE_KEY_TEXT + 1]);
 
 /* fetch.c */
 int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e);
+int gateway_loop_init(ath_loop *l, void *state, void **ret_local, ath_err *e); /* a loop's plans */
+void gateway_loop_fini(ath_loop *l, void *state, void *local);
 ath_handler gateway_fetch;
 
 /* Goes on with a body that was read already; its memory is the request's. */

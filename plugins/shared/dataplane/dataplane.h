@@ -40,6 +40,7 @@ struct dp {
     const ath_catalog *catalog;
     const ath_snapshot *snapshot;
     bool fold;                   /* names from camelCase to snake_case first */
+    bool fixed;                  /* set when more than the kind of a value decided: see plan.c */
     bool unknown;                /* set when a name was not in the snapshot: it may be new */
     uint32_t relations, items, terms; /* so far, for the bounds */
     struct dp_item *spare;       /* items that wait to be used */
@@ -131,8 +132,14 @@ struct dp_group {                /* contract 15 */
     bool cumulative, dedup;
 };
 
+struct dp_keys {                 /* of the answer's rows, as they are written: ,"key": */
+    uint32_t n;
+    ath_str *prefix;
+};
+
 struct dp_fetch {
     struct dp_node root;
+    const struct dp_keys *keys;  /* of a plan; NULL: root.item has them */
     bool structured;             /* the body had `select` */
     bool head;
     int strip_nulls;             /* -1: not said in the body */
@@ -212,8 +219,59 @@ struct dp_query {
 
 int dp_fetch_sql(struct dp *dp, const struct dp_fetch *f, struct dp_query *ret);
 
-/* Two independent 64-bit hashes of statement and values: equal requests, equal pairs. */
-void dp_digest(const struct dp_query *q, const struct dp_fetch *f, uint64_t ret[2]);
+/* Two independent 64-bit hashes: of the statement and of what is done to its rows, then of the
+ * values too. Equal questions have equal pairs, in every process. */
+void dp_digest_shape(const struct dp_query *q, const struct dp_fetch *f, uint64_t ret[2]);
+void dp_digest_values(const struct dp_query *q, uint64_t h[2]);
+
+/* ---- plans: what bodies that differ in values only become (plan.c) ---- */
+
+struct dp_hole {                 /* where a value stands in a body */
+    uint32_t at, n, param;
+    bool text;                   /* between quotes; else an integer */
+};
+
+struct dp_plan {
+    uint32_t refs, holes, params;
+    const ath_snapshot *snapshot; /* compared, never followed */
+    uint64_t version, digest[2];
+    int64_t max_rows;
+    const char *client, *sql;
+    size_t client_n;
+    ath_str body, schema, table, asked;
+    struct dp_hole hole[DP_FEW];
+    ath_str param[DP_FEW];
+    uint32_t type[DP_FEW];
+    struct dp_keys keys;         /* n 0: the result has them */
+    enum dp_count count;
+    int strip_nulls;
+    bool rows, counted, head, fold;
+};
+
+struct dp_plan_key {             /* what a plan depends on besides the body */
+    ath_str client;
+    const ath_snapshot *snapshot;
+    uint64_t version;            /* of the snapshot */
+    int64_t max_rows;
+    bool fold;
+};
+
+struct dp_plans;                 /* of one loop */
+struct dp_plans *dp_plans_new(void); /* NULL: out of memory */
+void dp_plans_free(struct dp_plans *p);
+
+/* The plan for this body, held until dp_plan_drop(), with the values that fill it; NULL: none. */
+struct dp_plan *dp_plan_find(struct dp_plans *p, const struct dp_plan_key *key, ath_str body,
+                             ath_str hole[DP_FEW]);
+void dp_plan_drop(void *plan);
+
+/* Fills what dp_fetch_rows() and a query need. The right to ask for is on plan->schema, plan->table. */
+void dp_plan_use(const struct dp_plan *plan, const ath_str hole[DP_FEW], struct dp_fetch *f,
+                 struct dp_query *q);
+
+/* Remembers what a body became, when that is worth it. */
+void dp_plan_keep(struct dp_plans *p, const struct dp_plan_key *key, const struct dp *dp,
+                  ath_str body, const struct dp_fetch *f, const struct dp_query *q);
 
 /* ---- the answer ---- */
 

@@ -109,6 +109,7 @@ static int once(struct dp *dp, const struct json **slot, const struct json *v)
 {
     if (*slot && !str_eq((*slot)->raw, v->raw))
         return dp_refuse(dp, "condition says \"%.*s\" twice, and differently", STR_ARG(v->key));
+    dp->fixed = dp->fixed || *slot; /* the two were compared */
     *slot = v;
     return 0;
 }

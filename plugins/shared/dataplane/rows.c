@@ -18,8 +18,14 @@ static void columns_of(const struct dp *dp, const struct dp_fetch *f, const ath_
 {
     const struct dp_item *i = f->root.item;
     bool star = i && i->star;
-    struct buf b = dp_buf(dp);
+    struct buf b;
 
+    if (f->keys && f->keys->n == n) {
+        for (uint32_t c = 0; c < n; c++)
+            to[c] = (struct column){ .prefix = f->keys->prefix[c], .type = typed_of(of[c].type) };
+        return;
+    }
+    b = dp_buf(dp);
     for (uint32_t c = 0; c < n; c++) {
         size_t from = b.n;
         to[c].key = !star && i ? i->key : dp->fold ? dp_fold(dp, of[c].name) : of[c].name;

@@ -373,7 +373,7 @@ static void add(uint64_t h[2], const void *p, size_t n)
     h[1] = mix(h[1] ^ w[1], w[0] ^ 0x589965cc75374cc3ull);
 }
 
-void dp_digest(const struct dp_query *q, const struct dp_fetch *f, uint64_t ret[2])
+void dp_digest_shape(const struct dp_query *q, const struct dp_fetch *f, uint64_t ret[2])
 {
     uint64_t options = (uint64_t)f->head | (uint64_t)f->count << 1 | (uint64_t)f->group.grain << 4 |
                        (uint64_t)f->group.cumulative << 8 | (uint64_t)f->group.dedup << 9;
@@ -385,12 +385,16 @@ void dp_digest(const struct dp_query *q, const struct dp_fetch *f, uint64_t ret[
     for (const struct dp_item *i = f->root.item; i; i = i->next)
         if (!(i->ref.exact && i->key.p == i->ref.name.p))
             add(ret, i->key.n ? i->key.p : "", i->key.n); /* output names of the root are not in the SQL */
-    for (uint32_t i = 0; i < q->sql.count; i++) {
-        add(ret, &q->sql.type[i], sizeof(q->sql.type[i]));
-        add(ret, q->sql.param[i].n ? q->sql.param[i].p : "", q->sql.param[i].n);
-    }
     if (f->group.by.n) {
         add(ret, f->group.by.p, f->group.by.n);
         add(ret, f->group.sum.n ? f->group.sum.p : "", f->group.sum.n);
+    }
+}
+
+void dp_digest_values(const struct dp_query *q, uint64_t h[2])
+{
+    for (uint32_t i = 0; i < q->sql.count; i++) {
+        add(h, &q->sql.type[i], sizeof(q->sql.type[i]));
+        add(h, q->sql.param[i].n ? q->sql.param[i].p : "", q->sql.param[i].n);
     }
 }

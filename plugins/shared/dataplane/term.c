@@ -241,6 +241,7 @@ static int contain_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *
         return wrong_value(dp, p, "an array, json or range column");
     if (v->type == JSON_NULL)
         return wrong_value(dp, p, "a value");
+    dp->fixed = true;
     if (s->array && v->type != JSON_ARRAY && !(v->type == JSON_STRING && str_starts(v->text, "{"))) {
         one.next = NULL; /* one element: an array of it */
         list.first = &one;
@@ -317,6 +318,7 @@ static int room_id(struct dp *dp, const struct dp_pred *p, const struct side *s)
     const char *why = NULL;
     int64_t i;
 
+    dp->fixed = true;
     if (p->op != DP_EQ || v->type == JSON_NULL || (s->type != 23 && s->type != 20 && s->type != 21))
         return 0;
     text = v->type == JSON_STRING ? str_trim(v->text) : v->raw;

@@ -82,6 +82,7 @@ int dp_value(struct dp *dp, const struct json *v, uint32_t type, bool array, ath
     int rc;
 
     if (type == OID_JSON || type == OID_JSONB) {
+        dp->fixed = true;
         *ret = v->type == JSON_STRING ? json_of_text(dp, v->text) : v->raw;
         return no_nul(dp, v);
     }

@@ -283,7 +283,8 @@ START_TEST(the_digest_tells_questions_apart)
         ck_assert_int_eq(dp_read_fetch(&dp, json_read(str_of(bodies[i]), JSON_ARENA(&arena), 99, &why),
                                        &limits, &f), 0);
         ck_assert(dp_bind(&dp, &f.root) == 0 && dp_fetch_sql(&dp, &f, &q) == 0);
-        dp_digest(&q, &f, seen[i]);
+        dp_digest_shape(&q, &f, seen[i]);
+        dp_digest_values(&q, seen[i]);
         for (size_t j = 0; j < i; j++)
             ck_assert_msg(seen[i][0] != seen[j][0] && seen[i][1] != seen[j][1], "%zu and %zu", i, j);
         reset();
@@ -291,7 +292,108 @@ START_TEST(the_digest_tells_questions_apart)
 }
 END_TEST
 
+/* ---- plans ---- */
+
+static struct dp_plans *plans;
+static unsigned planned;
+
+static bool build(ath_str body, struct dp *dp, struct dp_fetch *f, struct dp_query *q)
+{
+    const struct dp_limits limits = { 0 };
+    struct json_error why;
+    const struct json *doc = json_read(body, JSON_ARENA(&arena), DP_VALUES, &why);
+
+    *dp = dp_new_one();
+    return doc && dp_read_fetch(dp, doc, &limits, f) == 0 && dp_bind(dp, &f->root) == 0 &&
+           dp_fetch_sql(dp, f, q) == 0;
+}
+
+/* When a plan covers `body`, it must say what reading the body says. */
+static bool same_as_read(const struct dp_plan_key *key, ath_str body)
+{
+    ath_str hole[DP_FEW];
+    struct dp_plan *plan = dp_plan_find(plans, key, body, hole);
+    struct dp_fetch f, pf;
+    struct dp_query q, pq;
+    struct dp dp;
+    uint64_t h[2], ph[2];
+
+    if (!plan)
+        return false;
+    ck_assert_msg(build(body, &dp, &f, &q), "planned, but refused: %.*s", STR_ARG(body));
+    dp_plan_use(plan, hole, &pf, &pq);
+    ck_assert_str_eq(pq.stmt[0].sql, q.stmt[0].sql);
+    ck_assert_uint_eq(pq.sql.count, q.sql.count);
+    for (uint32_t i = 0; i < q.sql.count; i++) {
+        ck_assert_msg(str_eq(pq.sql.param[i], q.sql.param[i]), "%.*s", STR_ARG(body));
+        ck_assert_uint_eq(pq.sql.type[i], q.sql.type[i]);
+    }
+    dp_digest_shape(&q, &f, h);
+    memcpy(ph, plan->digest, sizeof(ph));
+    dp_digest_values(&q, h);
+    dp_digest_values(&pq, ph);
+    ck_assert(h[0] == ph[0] && h[1] == ph[1]);
+    ck_assert(str_eq(plan->schema, f.root.relation->schema) && str_eq(plan->table, f.root.relation->name));
+    ck_assert(pq.rows == q.rows && pq.counted == q.counted && pf.head == f.head && pf.count == f.count &&
+              pf.strip_nulls == f.strip_nulls);
+    dp_plan_drop(plan);
+    planned++;
+    return true;
+}
+
+static void plan_and_bend(const char *line)
+{
+    static const char bends[] = "70x\"\\,:}]- .\x01\xff";
+    struct dp_plan_key key = { .client = ATH_S("acme"), .version = 1 };
+    ath_str body = str_trim(str_of(line));
+    char bent[4096];
+    struct dp_fetch f;
+    struct dp_query q;
+    struct dp dp;
+
+    reset();
+    for (int i = 0; i < 2; i++)
+        if (build(body, &dp, &f, &q))
+            dp_plan_keep(plans, &key, &dp, body, &f, &q);
+    if (!same_as_read(&key, body) || body.n >= sizeof(bent))
+        return;
+    for (size_t at = 0; at < body.n; at++) {
+        for (size_t i = 0; i < sizeof(bends) - 1; i++) { /* one byte changed, one put in */
+            memcpy(bent, body.p, body.n);
+            bent[at] = bends[i];
+            same_as_read(&key, str_from(bent, body.n));
+            memcpy(bent + at + 1, body.p + at, body.n - at);
+            same_as_read(&key, str_from(bent, body.n + 1));
+            reset();
+        }
+    }
+    key.version = 2;
+    ck_assert(!same_as_read(&key, body));
+    key = (struct dp_plan_key){ .client = ATH_S("other"), .version = 1 };
+    ck_assert(!same_as_read(&key, body));
+}
+
+START_TEST(plans_say_what_reading_says)
+{
+    static char line[65536], path[4096];
+    FILE *f;
+
+    cases_path(path, sizeof(path));
+    f = fopen(path, "re");
+    ck_assert_ptr_nonnull(f);
+    plans = dp_plans_new();
+    while (fgets(line, sizeof(line), f))
+        if (line[0] != ' ' && line[0] != '#')
+            plan_and_bend(line);
+    ck_assert_uint_gt(planned, 1000);
+    fclose(f);
+    dp_plans_free(plans);
+    reset();
+}
+END_TEST
+
 SUITE("dataplane", bodies_become_the_statements_of_the_case_file,
       a_row_cap_refuses_larger_limits_and_lowers_the_default, camel_case_is_folded_when_asked_for,
       names_fold_as_published, rest_parameters_are_predicates, rights_cover_every_relation,
-      refusals_say_what_the_envelope_needs, bounds_hold, the_digest_tells_questions_apart)
+      refusals_say_what_the_envelope_needs, bounds_hold, the_digest_tells_questions_apart,
+      plans_say_what_reading_says)
