@@ -102,9 +102,8 @@ static const char tables[] =
     "INSERT INTO labels VALUES (1, 'x'), (2, 'y'); INSERT INTO task_labels VALUES (1, 1), (1, 2), (3, 2);";
 
 struct statement {
-    char sql[8192], plan[8192];
+    char sql[65536], plan[65536], value[64][65536];
     Oid type[64];
-    char value[64][512];
     const char *param[64];
     int n;
 };
@@ -127,6 +126,11 @@ static void try_both(struct statement *s)
     s->n = 0;
 }
 
+static void keep(char *to, const char *text) /* both are parts of equal lines */
+{
+    memmove(to, text, strlen(text) + 1);
+}
+
 static void take_line(struct statement *s, char *line)
 {
     unsigned number, type;
@@ -134,13 +138,13 @@ static void take_line(struct statement *s, char *line)
 
     line[strcspn(line, "\n")] = 0;
     if (strncmp(line, "  = ", 4) == 0) {
-        snprintf(s->sql, sizeof(s->sql), "%s", line + 4);
+        keep(s->sql, line + 4);
     } else if (strncmp(line, "  + ", 4) == 0) {
-        snprintf(s->plan, sizeof(s->plan), "%s", line + 4);
+        keep(s->plan, line + 4);
     } else if (sscanf(line, "  $%u %u %n", &number, &type, &at) == 2) {
         ck_assert_uint_eq(number, (unsigned)s->n + 1);
         s->type[s->n] = type >= 16384 ? 0 : type; /* types of the made-up catalogue */
-        snprintf(s->value[s->n], sizeof(s->value[0]), "%s", line + at);
+        keep(s->value[s->n], line + at);
         s->param[s->n] = s->value[s->n];
         s->n++;
     }
