@@ -23,29 +23,29 @@
 
 enum { CHECK_MS = 30000, READ_APART_MS = 1000, STAMP_APART_MS = 50 };
 
-struct held {                    /* a snapshot in the hands of one loop */
+struct held { /* a snapshot in the hands of one loop */
     ath_snapshot *snapshot;
     uint32_t refs;
 };
 
-struct seat {                    /* a catalogue as one loop sees it */
+struct seat { /* a catalogue as one loop sees it */
     struct db_catalog *catalog;
     ath_loop *loop;
     struct held *held;
-    atomic_bool used;            /* since the last look */
-    char apart[64];              /* other loops write to the neighbours */
+    atomic_bool used; /* since the last look */
+    char apart[64];   /* other loops write to the neighbours */
 };
 
 struct db_catalog {
     struct db_client *client;
     ath_loop *home;
-    struct seat *seat;           /* by loop index */
-    pthread_mutex_t lock;        /* guards what follows */
+    struct seat *seat;    /* by loop index */
+    pthread_mutex_t lock; /* guards what follows */
     ath_snapshot *now;
     uint64_t version;
     struct list waiting;
     bool reading;
-    bool stale;                  /* the stamp says nothing: another database */
+    bool stale; /* the stamp says nothing: another database */
     /* of the home loop alone */
     uint64_t read_ms, stamp_ms;
     struct deadline timer;
@@ -54,7 +54,7 @@ struct db_catalog {
 struct wait {
     struct list node;
     ath_loop *loop;
-    struct op *op;               /* its loop's alone; NULL: stopped, or a function waits */
+    struct op *op; /* its loop's alone; NULL: stopped, or a function waits */
     ath_fn *fn;
     void *arg;
     int rc;
@@ -165,7 +165,7 @@ static void reading_over(struct db_catalog *k, ath_snapshot *fresh, int rc, cons
 
 /* ---- reading ---- */
 
-struct reading {                 /* in its task's arena */
+struct reading { /* in its task's arena */
     struct db_catalog *catalog;
     bool over;
 };
@@ -203,8 +203,10 @@ static int whole_done(ath_task *t, const ath_done *d, ath_err *e)
         fresh = snapshot_read(d->rows);
         k->read_ms = k->stamp_ms = clock_ms();
         if (fresh->cut)
-            log_write(ATH_WARN, "athena::catalog", "catalogue of client \"%s\" is too large: only %u "
-                      "relations are known", k->client->shown, fresh->relations);
+            log_write(ATH_WARN, "athena::catalog",
+                      "catalogue of client \"%s\" is too large: only %u "
+                      "relations are known",
+                      k->client->shown, fresh->relations);
     }
     reading_end(r, fresh, d->rc, e);
     return end_task(t);
@@ -470,7 +472,12 @@ static ath_str catalog_type_name(const ath_snapshot *s, uint32_t oid)
 }
 
 const ath_catalog catalog_service = {
-    .size = sizeof(ath_catalog), .get = catalog_get, .version = catalog_version,
-    .refresh = catalog_refresh, .relation = snapshot_relation, .column = catalog_column,
-    .at = catalog_at, .type_name = catalog_type_name,
+    .size = sizeof(ath_catalog),
+    .get = catalog_get,
+    .version = catalog_version,
+    .refresh = catalog_refresh,
+    .relation = snapshot_relation,
+    .column = catalog_column,
+    .at = catalog_at,
+    .type_name = catalog_type_name,
 };

@@ -1,8 +1,8 @@
 /* The registry of databases.
  *
- * It is read by every request on every loop and changed a few times in a process's life: so a change
- * makes a new table and publishes it with one store; old tables stay until db_stop(), because some
- * loop may still read them. Clients themselves are never freed before that.
+ * It is read by every request on every loop and changed a few times in a process's life: so a
+ * change makes a new table and publishes it with one store; old tables stay until db_stop(),
+ * because some loop may still read them. Clients themselves are never freed before that.
  */
 #include "db/client.h"
 
@@ -28,7 +28,8 @@ struct registry {
 struct db_process db_process;
 
 static _Atomic(struct registry *) registry;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* changes of the registry and of clients */
+static pthread_mutex_t lock =
+    PTHREAD_MUTEX_INITIALIZER; /* changes of the registry and of clients */
 
 int db_start(const struct db_options *o, ath_loop *const *loops, uint32_t n, ath_err *e)
 {
@@ -302,8 +303,10 @@ int db_client_usable(const struct db_client *c, ath_err *e)
 void db_client_stats(const struct db_client *c, struct db_pool_stats *ret)
 {
     *ret = (struct db_pool_stats){
-        .size = atomic_load(&c->connections), .idle = atomic_load(&c->idle),
-        .waiting = atomic_load(&c->waiting), .max = db_process.options.pool_max,
+        .size = atomic_load(&c->connections),
+        .idle = atomic_load(&c->idle),
+        .waiting = atomic_load(&c->waiting),
+        .max = db_process.options.pool_max,
         .up = atomic_load(&c->up),
     };
 }

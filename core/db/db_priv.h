@@ -39,7 +39,7 @@ int client_unavailable(const struct db_client *c, uint64_t retry_ms, ath_err *e)
 
 struct db_catalog *db_catalog_new(struct db_client *c);
 void db_catalog_free(struct db_catalog *k);
-/* Reads it when it was never read; `done` runs on the calling loop when that has succeeded or failed. */
+/* Reads it when it was never read; `done` runs, on some loop, when that has worked or failed. */
 void db_catalog_warm(struct db_client *c, ath_fn *done, void *arg);
 void db_catalog_halt(struct db_client *c, const ath_loop *l); /* `l` ends */
 void db_catalog_changed(struct db_client *c); /* the client has another target now */

@@ -7,22 +7,22 @@
 
 #include "base/mem.h"
 
-enum { ADDRESSES = 64 };         /* of all hosts together */
+enum { ADDRESSES = 64 }; /* of all hosts together */
 
 struct entry {
     char *host, *addr, *port;
 };
 
 struct lookup {
-    struct pgaddr out;           /* first: what callers hold */
+    struct pgaddr out; /* first: what callers hold */
     uv_getaddrinfo_t req;
     ath_loop *loop;
     struct db_target *target;
-    size_t next;                 /* the host to look up */
+    size_t next; /* the host to look up */
     struct entry entry[ADDRESSES];
     size_t entries;
     uint32_t rotate;
-    pgaddr_fn *fn;               /* NULL: cancelled */
+    pgaddr_fn *fn; /* NULL: cancelled */
     void *arg;
     char why[256];
 };
@@ -45,8 +45,8 @@ static void entry_add(struct lookup *k, const struct db_host *h, const char *add
 {
     if (k->entries == ADDRESSES)
         return;
-    k->entry[k->entries++] = (struct entry){ mem_dup_z(h->name), mem_dup_z(addr ? addr : ""),
-                                             mem_dup_z(h->port) };
+    k->entry[k->entries++] =
+        (struct entry){ mem_dup_z(h->name), mem_dup_z(addr ? addr : ""), mem_dup_z(h->port) };
 }
 
 static void finish(struct lookup *k)

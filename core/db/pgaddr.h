@@ -1,4 +1,4 @@
-/* core/db/pgaddr.h - the host list of a target as libpq takes it, names resolved without blocking. */
+/* core/db/pgaddr.h - a target's hosts as libpq takes them, names resolved without blocking. */
 #ifndef CORE_DB_PGADDR_H
 #define CORE_DB_PGADDR_H
 

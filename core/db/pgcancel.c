@@ -84,7 +84,7 @@ void pgcancel_start(ath_loop *l, PGconn *pg)
 
 #else
 
-enum { CANCELS_AT_ONCE = 64 };   /* of the process; each holds a thread of libuv's pool in turn */
+enum { CANCELS_AT_ONCE = 64 }; /* of the process; each holds a thread of libuv's pool in turn */
 
 static atomic_uint running;
 

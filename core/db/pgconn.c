@@ -1,13 +1,13 @@
 /* A connection, from names to answers.
  *
  * The normal path: pgconn_open() resolves and connects (on_connect steps PQconnectPoll); then
- * pgconn_add() and pgconn_sync(), or pgconn_run(), put messages into libpq's buffer and one entry per
- * message into the ring; on_ready reads, and take() gives each result to the entry at the head.
+ * pgconn_add() and pgconn_sync(), or pgconn_run(), put messages into libpq's buffer and one entry
+ * per message into the ring; on_poll() reads, and take() gives each result to the entry at the head.
  * When the ring is empty the connection is cleaned if it has to be, and is idle again.
  *
- * How it fails: a lost connection, wherever it is noticed, ends in broke(), which tells the pool and
- * closes. A failed statement only fails its trip (see failed()); what stood behind it in the same
- * Sync comes back as PGRES_PIPELINE_ABORTED and is handed back to be run again.
+ * How it fails: a lost connection, wherever it is noticed, ends in broke(), which tells the pool
+ * and closes. A failed statement only fails its trip (see failed()); what stood behind it in the
+ * same Sync comes back as PGRES_PIPELINE_ABORTED and is handed back to be run again.
  */
 #include "db/pgconn.h"
 
@@ -23,18 +23,18 @@ enum { PGCONN_MAGIC = 0x9c0e0001, RING = 64, CLEAN_MS = 5000 };
 
 enum sent_kind {
     SENT_PARSE = 1,
-    SENT_STMT,                   /* its result is the trip's */
-    SENT_INNER,                  /* BEGIN, settings, COMMIT: only a failure counts */
-    SENT_CLEAN,                  /* ours: ROLLBACK, DISCARD ALL, DEALLOCATE */
+    SENT_STMT,  /* its result is the trip's */
+    SENT_INNER, /* BEGIN, settings, COMMIT: only a failure counts */
+    SENT_CLEAN, /* ours: ROLLBACK, DISCARD ALL, DEALLOCATE */
     SENT_SYNC,
 };
 
 struct sent {
-    struct trip *trip;           /* NULL: nobody waits for it any more */
+    struct trip *trip; /* NULL: nobody waits for it any more */
     struct prep *prep;
     uint8_t kind;
-    bool got;                    /* its result came; the NULL behind it has not */
-    bool last;                   /* with it the trip is finished */
+    bool got;  /* its result came; the NULL behind it has not */
+    bool last; /* with it the trip is finished */
 };
 
 /* ---- the ring of what was sent ---- */
@@ -174,8 +174,8 @@ static bool is_lost(const PGresult *res)
            strcmp(state, "57P03") == 0;
 }
 
-/* A prepared statement that is not there, there already, or whose result has changed: forgotten, and
- * what needed it is run again, once. */
+/* A prepared statement that is not there, there already, or whose result has changed: forgotten,
+ * and what needed it is run again, once. */
 static bool is_stale(const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -281,9 +281,10 @@ static void lost_by(struct pgconn *c, PGresult *res)
 {
     ath_err e;
 
-    err_raise(&e, "connection_error", "%s", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)
-                                                ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)
-                                                : "the connection was lost");
+    err_raise(&e, "connection_error", "%s",
+              PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)
+                  ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)
+                  : "the connection was lost");
     PQclear(res);
     broke(c, &e);
 }
@@ -653,7 +654,8 @@ static const char *begin_text(uint32_t flags)
     bool ro = flags & ATH_PG_READ_ONLY;
 
     if (flags & ATH_PG_SERIALIZABLE)
-        return ro ? "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY" : "BEGIN ISOLATION LEVEL SERIALIZABLE";
+        return ro ? "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY"
+                  : "BEGIN ISOLATION LEVEL SERIALIZABLE";
     if (flags & ATH_PG_REPEATABLE)
         return ro ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
                   : "BEGIN ISOLATION LEVEL REPEATABLE READ";
@@ -782,8 +784,8 @@ void pgconn_drop(struct trip *t)
     deadline_set(c->loop, &c->watch, watch_next(c, c->left_ms));
 }
 
-/* One of them takes long. Which one is not known: the server sends what it has with the Sync. So all
- * are run again, each alone, and this connection is given up. */
+/* One of them takes long. Which one is not known: the server sends what it has with the Sync. So
+ * all are run again, each alone, and this connection is given up. */
 static void hand_back(struct pgconn *c)
 {
     c->slow = true;

@@ -27,7 +27,13 @@
 
 enum { PGCONN_GRACE_MS = 20, PGCONN_STUCK_MS = 30 };
 
-enum pgconn_state { PGCONN_RESOLVING = 1, PGCONN_CONNECTING, PGCONN_IDLE, PGCONN_BUSY, PGCONN_CLOSED };
+enum pgconn_state {
+    PGCONN_RESOLVING = 1,
+    PGCONN_CONNECTING,
+    PGCONN_IDLE,
+    PGCONN_BUSY,
+    PGCONN_CLOSED,
+};
 
 struct pgconn_hooks {
     void (*ready)(struct pgconn *c);                    /* idle: connected, or all answered */
@@ -66,7 +72,8 @@ struct pgconn {
     uint32_t head, count, cap;
     struct deadline watch;
     struct deferred broken;      /* reports a failure found inside a call from outside */
-    uint64_t opened_ms, idle_since_ms, progress_ms, left_ms; /* left_ms: its last trip was taken off */
+    uint64_t opened_ms, idle_since_ms, progress_ms;
+    uint64_t left_ms;            /* its last trip was taken off; 0: not so */
     uint64_t answered_ns, read_ns;
     char *why;                   /* of a failure that libpq does not know of */
     bool tls;

@@ -1,8 +1,9 @@
 /* The waiting line and who goes out of it.
  *
- * The normal path: pgpool_submit() puts a trip into a line and defers flush(); at the end of the turn
- * flush() gives waiting trips to idle connections, opens what is missing and arms the tick, which
- * only runs while there is something to watch. on_ready() and the others are the connections' hooks.
+ * The normal path: pgpool_submit() puts a trip into a line and defers flush(); at the end of the
+ * turn flush() gives waiting trips to idle connections, opens what is missing and arms the tick,
+ * which only runs while there is something to watch. on_ready() and the others are the connections'
+ * hooks.
  *
  * How it fails: see on_lost(). Reads are run again once, on another connection; of anything else it
  * is not known whether it happened, and its caller is told so.
@@ -18,17 +19,21 @@
 #include "log/log.h"
 
 enum {
-    WIDTH = 2,                   /* connections that plain reads flow over, of one loop */
-    GROUP_MIN = 8, GROUP_MAX = 64, /* reads in front of one Sync */
-    OPENING_MAX = 4,             /* connections that are being opened, of one loop */
+    WIDTH = 2, /* connections that plain reads flow over, of one loop */
+    GROUP_MIN = 8,
+    GROUP_MAX = 64,  /* reads in front of one Sync */
+    OPENING_MAX = 4, /* connections that are being opened, of one loop */
     TICK_MS = 10,
     IDLE_TICK_MS = 1000,
-    WIDEN_MS = 10,               /* waiting for so long asks for more width */
-    STARVED_MS = 50,             /* between two calls for a connection of another loop */
-    BACKOFF_MIN_MS = 50, BACKOFF_MAX_MS = 2000,
-    ANSWER_GRACE_MS = 5000,      /* beyond the server's own statement_timeout */
+    WIDEN_MS = 10,   /* waiting for so long asks for more width */
+    STARVED_MS = 50, /* between two calls for a connection of another loop */
+    BACKOFF_MIN_MS = 50,
+    BACKOFF_MAX_MS = 2000,
+    ANSWER_GRACE_MS = 5000, /* beyond the server's own statement_timeout */
     COSTS = 512,
-    SLOW_US = 10000,
+    GROUP_US = 10000,   /* what the reads of a group may take together, by what is known of them */
+    SLOW_US = GROUP_US, /* a read that has taken so long, in the mean, goes alone */
+    UNKNOWN_US = 500,
 };
 
 /* What plain reads cost, by their hash: the last ones that were seen, others forgotten. */
@@ -37,16 +42,16 @@ struct cost {
 };
 
 struct pgpool {
-    struct list node;            /* among the loop's pools */
+    struct list node; /* among the loop's pools */
     struct db_client *client;
     ath_loop *loop;
     struct db_target *target;
-    struct list shared, own;     /* lines */
+    struct list shared, own;         /* lines */
     struct list idle, busy, opening; /* idle: last used first */
-    uint32_t waiting, idle_n, size; /* size: in all three lists */
-    uint32_t base;               /* this loop's share of the connections */
+    uint32_t waiting, idle_n, size;  /* size: in all three lists */
+    uint32_t base;                   /* this loop's share of the connections */
     uint32_t opening_n, width, flowing;
-    uint32_t give;               /* connections that another loop asked for */
+    uint32_t give; /* connections that another loop asked for */
     uint32_t fails, rotate;
     uint64_t order, retry_ms, starved_ms;
     struct deferred flush;
@@ -144,7 +149,9 @@ static bool open_one(struct pgpool *p)
     const struct db_options *o = &db_process.options;
     enum pgbudget_room room = pgbudget_take(&p->client->connections, o->pool_max);
     struct pgconn_options how = {
-        .connect_ms = o->connect_timeout_ms, .prepared_max = o->prepared_max, .rotate = p->rotate,
+        .connect_ms = o->connect_timeout_ms,
+        .prepared_max = o->prepared_max,
+        .rotate = p->rotate,
         .answer_ms = o->query_timeout_ms ? o->query_timeout_ms + ANSWER_GRACE_MS : 0,
     };
     struct pgconn *c;
@@ -173,7 +180,7 @@ static void open_missing(struct pgpool *p)
 
     if (p->fails > 0)
         return; /* the tick tries again when the time has come */
-    list_each(node, next, &p->own)
+    list_each (node, next, &p->own)
         if (++want == OPENING_MAX)
             break;
     if (!list_empty(&p->shared) && p->flowing < p->width)
@@ -202,24 +209,28 @@ static struct cost *cost_of(struct pgpool *p, uint64_t hash)
     return &p->cost[hash % COSTS];
 }
 
-static bool is_slow(struct pgpool *p, uint64_t hash)
+static uint32_t expected_us(struct pgpool *p, uint64_t hash)
 {
     const struct cost *k = cost_of(p, hash);
 
-    return k->tag == (uint32_t)(hash >> 32) && k->us > SLOW_US;
+    return k->tag == (uint32_t)(hash >> 32) ? k->us : UNKNOWN_US;
 }
 
 static struct list *line_of(struct pgpool *p, const struct trip *t)
 {
-    return t->plain && !t->alone && !is_slow(p, t->stmt->hash) ? &p->shared : &p->own;
+    return t->plain && !t->alone && expected_us(p, t->stmt->hash) <= SLOW_US ? &p->shared : &p->own;
 }
 
 static void send_group(struct pgpool *p, struct pgconn *c, struct list *line, uint32_t most)
 {
+    uint32_t us = 0;
     struct trip *t;
 
     set_idle(p, c, false);
     for (uint32_t i = 0; i < most && (t = first_of(line)) != NULL; i++) {
+        us += expected_us(p, t->stmt->hash);
+        if (i && us > GROUP_US)
+            break;
         out_of_line(p, t);
         pgconn_add(c, t);
     }
@@ -237,7 +248,7 @@ static uint32_t group_size(struct pgpool *p)
 
     if (lanes > p->idle_n)
         lanes = p->idle_n;
-    list_each(node, next, &p->shared)
+    list_each (node, next, &p->shared)
         if (++n == GROUP_MAX * lanes)
             break;
     n = (n + lanes - 1) / lanes;
@@ -347,7 +358,8 @@ static void fail_line(struct pgpool *p, struct list *line)
 
     while ((t = first_of(line)) != NULL) {
         out_of_line(p, t);
-        trip_finish(t, client_unavailable(p->client, p->retry_ms - loop_now_ms(p->loop), op_err(t->op)));
+        trip_finish(
+            t, client_unavailable(p->client, p->retry_ms - loop_now_ms(p->loop), op_err(t->op)));
     }
 }
 
@@ -407,14 +419,15 @@ static void on_stuck(struct pgconn *c)
     flush_later(p);
 }
 
-/* Its mean moves by an eighth with each. */
+/* Its mean moves by an eighth with each. In a group the first answer that is seen counts for all
+ * the time that passed, those read together with it for none: only their mean says something. */
 static void on_answered(struct pgconn *c, const struct trip *t, uint64_t us)
 {
     struct cost *k = cost_of(c->owner, t->stmt->hash);
     uint32_t tag = (uint32_t)(t->stmt->hash >> 32), now = us > 10000000 ? 10000000 : (uint32_t)us;
 
     if (k->tag != tag)
-        *k = (struct cost){ tag, now / 8 };
+        *k = (struct cost){ tag, c->shared ? now / 8 : now };
     else
         k->us += ((int32_t)now - (int32_t)k->us) / 8;
 }
@@ -466,7 +479,11 @@ static void on_lost(struct pgconn *c, const ath_err *why)
 }
 
 static const struct pgconn_hooks hooks = {
-    .ready = on_ready, .again = on_again, .stuck = on_stuck, .answered = on_answered, .lost = on_lost,
+    .ready = on_ready,
+    .again = on_again,
+    .stuck = on_stuck,
+    .answered = on_answered,
+    .lost = on_lost,
 };
 
 /* ---- time ---- */
@@ -557,14 +574,14 @@ void pgpool_retarget(struct pgpool *p)
     target_unref(p->target);
     p->target = client_target(p->client);
     p->fails = p->rotate = 0;
-    list_each(node, next, &p->idle)
+    list_each (node, next, &p->idle)
         close_conn(p, list_entry(node, struct pgconn, node));
     flush_later(p);
 }
 
 void pgpool_give_back(struct db_loop *on, struct db_client *c)
 {
-    list_each(node, next, &on->pools) {
+    list_each (node, next, &on->pools) {
         struct pgpool *p = list_entry(node, struct pgpool, node);
         if ((c && p->client != c) || p->size == 0 || (c && p->size <= p->base))
             continue;

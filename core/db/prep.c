@@ -82,7 +82,8 @@ struct prep *prep_add(struct prep_table *t, const struct trip_stmt *s)
         p->type = (uint32_t *)(void *)(p->sql + from);
         memcpy(p->type, s->type, type_n);
     }
-    (void)snprintf(p->name, sizeof(p->name), "a%016llx_%x", (unsigned long long)s->hash, t->serial++);
+    (void)snprintf(p->name, sizeof(p->name), "a%016llx_%x", (unsigned long long)s->hash,
+                   t->serial++);
     at = &t->bucket[s->hash & t->mask];
     p->next = *at;
     *at = p;
@@ -118,7 +119,7 @@ struct prep *prep_spare(struct prep_table *t)
     t->sparing = t->count >= t->max || (t->sparing && t->count > t->max - t->max / 8);
     if (!t->sparing || t->count == 0)
         return NULL;
-    list_each(node, next, &t->lru) {
+    list_each (node, next, &t->lru) {
         struct prep *p = list_entry(node, struct prep, lru);
         if (p->uses == 0) {
             prep_use(p);

@@ -49,8 +49,8 @@ void prep_free(struct prep_table *t);
 struct prep *prep_find(struct prep_table *t, const struct trip_stmt *s); /* NULL: not prepared */
 struct prep *prep_add(struct prep_table *t, const struct trip_stmt *s);
 
-/* Once the table is full: one after the other to DEALLOCATE, until an eighth is free; NULL: no more.
- * It is forgotten by this; the caller holds a use of it. */
+/* Once the table is full: one after the other to DEALLOCATE, until an eighth is free; NULL: no
+ * more. It is forgotten by this; the caller holds a use of it. */
 struct prep *prep_spare(struct prep_table *t);
 
 void prep_forget(struct prep_table *t, struct prep *p);

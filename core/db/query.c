@@ -85,7 +85,8 @@ static void trip_late(struct deadline *d)
     struct trip *t = container_of(d, struct trip, limit);
 
     pgpool_leave(t);
-    trip_finish(t, err_raise(op_err(t->op), "query_timeout", "the query did not end within its time"));
+    trip_finish(t,
+                err_raise(op_err(t->op), "query_timeout", "the query did not end within its time"));
 }
 
 /* ---- making one ---- */
@@ -152,8 +153,8 @@ static int copy_settings(ath_arena *a, const ath_query *q, struct trip_stmt *to,
     ath_str *param = arena_raw(a, 2 * q->set_count * sizeof(*param));
 
     if (q->set_count > SETTINGS_MAX)
-        return err_fail(e, ATH_E_BUG, "a query has %u settings, at most %d are possible", q->set_count,
-                        SETTINGS_MAX);
+        return err_fail(e, ATH_E_BUG, "a query has %u settings, at most %d are possible",
+                        q->set_count, SETTINGS_MAX);
     for (uint32_t i = 0; i < q->set_count; i++) {
         buf_printf(&sql, "%s pg_catalog.set_config($%u, $%u, true)", i ? "," : "SELECT", 2 * i + 1,
                    2 * i + 2);
@@ -227,7 +228,8 @@ static int check(const ath_query *q, ath_err *e)
         return err_fail(e, ATH_E_BUG, "a query has %u statements, expected 1 to %d", q->stmt_count,
                         STMTS_MAX);
     if ((q->flags & ATH_PG_ALONE) && (q->stmt_count > 1 || q->set_count))
-        return err_fail(e, ATH_E_BUG, "a statement that runs alone came with others or with settings");
+        return err_fail(e, ATH_E_BUG,
+                        "a statement that runs alone came with others or with settings");
     return 0;
 }
 

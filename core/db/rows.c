@@ -11,7 +11,8 @@
 
 void rows_fill(ath_rows *rows, PGresult *res)
 {
-    *rows = (ath_rows){ .res = res, .rows = (uint32_t)PQntuples(res),
+    *rows = (ath_rows){ .res = res,
+                        .rows = (uint32_t)PQntuples(res),
                         .columns = (uint32_t)PQnfields(res) };
 }
 

@@ -89,7 +89,8 @@ static bool operator_types(const char *message, struct types *ret)
         size_t n = strspn(s.p + i + 1, "+-*/<>=~!@#%^&|`?");
         if (s.p[i] != ' ' || n == 0 || s.p[i + 1 + n] != ' ')
             continue;
-        *ret = (struct types){ str_from(s.p, i), str_from(s.p + i + 1, n), str_after(s, i + n + 2) };
+        *ret =
+            (struct types){ str_from(s.p, i), str_from(s.p + i + 1, n), str_after(s, i + n + 2) };
         return true;
     }
     return false;

@@ -1,6 +1,6 @@
 /* A URI to libpq's keywords. PQconninfoParse() does the reading; what is added here: the session's
- * settings, so that they travel in the start-up packet and cost no trip, keepalives, and the list of
- * hosts taken apart for the resolver.
+ * settings, so that they travel in the start-up packet and cost no trip, keepalives, and the list
+ * of hosts taken apart for the resolver.
  */
 #include "db/target.h"
 
@@ -17,8 +17,8 @@
 #include "lib/buf.h"
 
 /* What every session of ours runs with: values look the same whatever role or database say. */
-#define SESSION_OPTIONS \
-    "-c DateStyle=ISO,MDY -c TimeZone=UTC -c IntervalStyle=postgres -c bytea_output=hex " \
+#define SESSION_OPTIONS                                                                            \
+    "-c DateStyle=ISO,MDY -c TimeZone=UTC -c IntervalStyle=postgres -c bytea_output=hex "          \
     "-c extra_float_digits=1 -c standard_conforming_strings=on"
 
 /* Given to libpq unless the URI says otherwise. */
@@ -128,12 +128,12 @@ static int hosts_read(struct db_target *t, const PQconninfoOption *o, ath_err *e
     if (n == 0 && ports > 0)
         n = 1;
     if (n > TARGET_HOSTS)
-        return err_fail(e, ATH_E_CONFIG, "connection URI names %zu hosts, at most %d are allowed", n,
-                        TARGET_HOSTS);
+        return err_fail(e, ATH_E_CONFIG, "connection URI names %zu hosts, at most %d are allowed",
+                        n, TARGET_HOSTS);
     if ((names && addrs && names != addrs) || (ports > 1 && ports != n))
         return err_fail(e, ATH_E_CONFIG,
-                        "connection URI has %zu hosts, but %zu addresses and %zu ports", names, addrs,
-                        ports);
+                        "connection URI has %zu hosts, but %zu addresses and %zu ports", names,
+                        addrs, ports);
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = host_add(t, o, i, e);
     return rc;
@@ -156,7 +156,8 @@ static void session_options(struct db_target *t, const char *own, uint64_t state
     buf_free(&b);
 }
 
-static void params_read(struct db_target *t, const PQconninfoOption *o, uint64_t statement_timeout_ms)
+static void params_read(struct db_target *t, const PQconninfoOption *o,
+                        uint64_t statement_timeout_ms)
 {
     static const char *const apart[] = { "host", "hostaddr", "port", "options", "client_encoding" };
     const char *want = option(o, "target_session_attrs");
@@ -210,7 +211,8 @@ int target_parse(const char *uri, uint64_t statement_timeout_ms, struct db_targe
 
     if (s.n == 0)
         return err_fail(e, ATH_E_CONFIG, "connection string is empty");
-    if (!str_starts(s, "postgres://") && !str_starts(s, "postgresql://") && !str_starts(s, "athena://"))
+    if (!str_starts(s, "postgres://") && !str_starts(s, "postgresql://") &&
+        !str_starts(s, "athena://"))
         return err_fail(e, ATH_E_CONFIG,
                         "expected athena://, postgres://, or postgresql:// after resolving env "
                         "references (see config.yaml)");

@@ -35,8 +35,10 @@ static long running(const char *what)
 {
     char sql[300];
 
-    snprintf(sql, sizeof(sql), "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND "
-             "query LIKE '%%%s%%' AND pid <> pg_backend_pid()", what);
+    snprintf(sql, sizeof(sql),
+             "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND "
+             "query LIKE '%%%s%%' AND pid <> pg_backend_pid()",
+             what);
     return postgres_number(pg, sql);
 }
 
@@ -154,6 +156,30 @@ START_TEST(a_slow_read_does_not_hold_up_those_behind_it)
 }
 END_TEST
 
+START_TEST(reads_of_medium_length_are_not_run_twice)
+{
+    enum { N = 60 };
+    struct ask *a[N];
+    char before[32], after[32];
+
+    postgres_sql(pg, "CREATE SEQUENCE IF NOT EXISTS ran");
+    lab_with(lab_options(), postgres_uri(pg));
+    for (int round = 0; round < 3; round++) {
+        lab_get(lab, "acme", 0, "SELECT last_value FROM ran", before, sizeof(before));
+        for (int i = 0; i < N; i++)
+            a[i] = ask_new("acme", ATH_PG_READ, "SELECT nextval('ran'), pg_sleep(0.004)");
+        lab_send(lab, 0, a, N);
+        for (int i = 0; i < N; i++) {
+            ck_assert(ask_wait(a[i], 5000) && a[i]->rc == 0);
+            ask_free(a[i]);
+        }
+    }
+    lab_get(lab, "acme", 0, "SELECT last_value FROM ran", after, sizeof(after));
+    ck_assert_int_le(atoi(after) - atoi(before), N + N / 10); /* the last round knows them */
+    lab_stop(lab);
+}
+END_TEST
+
 START_TEST(leaving_one_of_a_shared_sync_does_not_hurt_the_others)
 {
     enum { N = 20 };
@@ -163,7 +189,8 @@ START_TEST(leaving_one_of_a_shared_sync_does_not_hurt_the_others)
     o.pool_max = 1;
     lab_with(o, postgres_uri(pg));
     for (int i = 0; i < N; i++)
-        a[i] = ask_new("acme", ATH_PG_READ, i == 0 ? "SELECT pg_sleep(60) -- shared" : "SELECT 'quick'");
+        a[i] = ask_new("acme", ATH_PG_READ,
+                       i == 0 ? "SELECT pg_sleep(60) -- shared" : "SELECT 'quick'");
     lab_send(lab, 0, a, N);
     wait_until("shared", 1);
     ask_leave(a[0]);
@@ -194,7 +221,8 @@ START_TEST(those_in_the_line_leave_without_a_trace)
     ck_assert(ask_wait(left, 300) && ask_wait(late, 300));
     ck_assert(str_is(err_get(&late->err, "code"), "query_timeout"));
     ck_assert(ask_wait(slow, 5000) && slow->rc == 0);
-    ck_assert_int_eq(postgres_number(pg, "SELECT count(*) FROM pg_class WHERE relname = 'must_not_exist'"), 0);
+    ck_assert_int_eq(
+        postgres_number(pg, "SELECT count(*) FROM pg_class WHERE relname = 'must_not_exist'"), 0);
     ask_free(slow);
     ask_free(left);
     ask_free(late);
@@ -227,9 +255,14 @@ END_TEST
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
-        a_query_of_a_client_that_left_is_cancelled, over_tls_too, a_query_has_its_own_time,
-        the_server_itself_ends_what_takes_too_long, a_slow_read_does_not_hold_up_those_behind_it,
-        leaving_one_of_a_shared_sync_does_not_hurt_the_others, those_in_the_line_leave_without_a_trace,
+        a_query_of_a_client_that_left_is_cancelled,
+        over_tls_too,
+        a_query_has_its_own_time,
+        the_server_itself_ends_what_takes_too_long,
+        a_slow_read_does_not_hold_up_those_behind_it,
+        reads_of_medium_length_are_not_run_twice,
+        leaving_one_of_a_shared_sync_does_not_hurt_the_others,
+        those_in_the_line_leave_without_a_trace,
         stopping_answers_everybody,
     };
     Suite *s = suite_create("db cancel");

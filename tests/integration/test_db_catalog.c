@@ -15,20 +15,24 @@ static struct lab *lab;
 static void cluster_up(void)
 {
     pg = postgres_start(NULL);
-    postgres_sql(pg,
-        "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN price AS numeric(10,2) CHECK (VALUE > 0);"
-        "CREATE DOMAIN fair AS price; CREATE SCHEMA \"My Shop\";"
-        "CREATE TABLE author (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name varchar(40) NOT NULL,"
-        " gone int, mood mood DEFAULT 'ok', tags text[], cost fair, twice int GENERATED ALWAYS AS (1) STORED,"
-        " UNIQUE (name, mood));"
-        "ALTER TABLE author DROP COLUMN gone;"
-        "CREATE TABLE \"My Shop\".book (id int PRIMARY KEY, author_id bigint REFERENCES author (id), a int, b int,"
-        " UNIQUE (b, a));"
-        "CREATE UNIQUE INDEX partial ON author (name) WHERE id > 3;"
-        "CREATE VIEW seen AS SELECT 1 AS one; CREATE MATERIALIZED VIEW kept AS SELECT 1 AS one;"
-        "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);"
-        "CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (10);"
-        "CREATE TABLE uses_parts (p int REFERENCES parts)");
+    postgres_sql(
+        pg, "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN price AS numeric(10,2) CHECK "
+            "(VALUE > 0);"
+            "CREATE DOMAIN fair AS price; CREATE SCHEMA \"My Shop\";"
+            "CREATE TABLE author (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name "
+            "varchar(40) NOT NULL,"
+            " gone int, mood mood DEFAULT 'ok', tags text[], cost fair, twice int GENERATED ALWAYS "
+            "AS (1) STORED,"
+            " UNIQUE (name, mood));"
+            "ALTER TABLE author DROP COLUMN gone;"
+            "CREATE TABLE \"My Shop\".book (id int PRIMARY KEY, author_id bigint REFERENCES author "
+            "(id), a int, b int,"
+            " UNIQUE (b, a));"
+            "CREATE UNIQUE INDEX partial ON author (name) WHERE id > 3;"
+            "CREATE VIEW seen AS SELECT 1 AS one; CREATE MATERIALIZED VIEW kept AS SELECT 1 AS one;"
+            "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+            "CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (10);"
+            "CREATE TABLE uses_parts (p int REFERENCES parts)");
 }
 
 static void cluster_down(void)
@@ -50,7 +54,7 @@ static void lab_up(void)
 struct look {
     void (*fn)(const ath_snapshot *s);
     uint64_t known, version;
-    ath_str find;                /* refresh until it is there, once */
+    ath_str find; /* refresh until it is there, once */
     bool found;
 };
 
@@ -146,7 +150,7 @@ static void check_keys(const ath_snapshot *s)
 
     ck_assert_ptr_nonnull(book);
     ck_assert_ptr_null(catalog_service.relation(s, ATH_S(""), ATH_S("book"))); /* not in the path */
-    ck_assert_uint_eq(author->key_count, 2);                                  /* not the partial one */
+    ck_assert_uint_eq(author->key_count, 2); /* not the partial one */
     ck_assert(author->key[0].primary && author->key[0].number[0] == 1);
     ck_assert(author->key[1].number_count == 2 && author->key[1].number[1] == 4);
     ck_assert(book->key[1].number[0] == 4 && book->key[1].number[1] == 3);
@@ -156,7 +160,8 @@ static void check_keys(const ath_snapshot *s)
               book->out[0]->to_number[0] == 1);
     ck_assert(author->in_count == 1 && author->in[0] == book->out[0]);
     ck_assert_uint_eq(user->out_count, 1); /* not once more per partition */
-    ck_assert_uint_eq(catalog_service.relation(s, ATH_S(""), ATH_S("parts"))->kind, ATH_REL_PARTITIONED);
+    ck_assert_uint_eq(catalog_service.relation(s, ATH_S(""), ATH_S("parts"))->kind,
+                      ATH_REL_PARTITIONED);
     ck_assert_uint_eq(catalog_service.relation(s, ATH_S(""), ATH_S("seen"))->kind, ATH_REL_VIEW);
     ck_assert_uint_eq(catalog_service.relation(s, ATH_S(""), ATH_S("kept"))->kind, ATH_REL_MATVIEW);
     ck_assert_ptr_null(catalog_service.relation(s, ATH_S("pg_catalog"), ATH_S("pg_class")));
@@ -293,8 +298,11 @@ END_TEST
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
-        tables_columns_types_and_keys_are_known, a_new_table_is_found_and_a_typo_costs_little,
-        many_share_one_reading, a_database_that_is_down_says_so, warming_opens_and_reads_or_fails_once,
+        tables_columns_types_and_keys_are_known,
+        a_new_table_is_found_and_a_typo_costs_little,
+        many_share_one_reading,
+        a_database_that_is_down_says_so,
+        warming_opens_and_reads_or_fails_once,
     };
     Suite *s = suite_create("db catalog");
     TCase *c = tcase_create("catalog");

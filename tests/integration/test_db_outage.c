@@ -81,8 +81,9 @@ static void *load_worker(void *arg)
     while (!atomic_load(&load.stop)) {
         struct ask *a[8];
         for (int i = 0; i < 8; i++)
-            a[i] = ask_new("acme", i == 7 ? 0 : ATH_PG_READ,
-                           i == 7 ? "INSERT INTO counted VALUES (1)" : "SELECT count(*) FROM counted");
+            a[i] =
+                ask_new("acme", i == 7 ? 0 : ATH_PG_READ,
+                        i == 7 ? "INSERT INTO counted VALUES (1)" : "SELECT count(*) FROM counted");
         lab_send(lab, loop, a, 8);
         for (int i = 0; i < 8; i++) {
             if (!ask_wait(a[i], 10000))
@@ -92,7 +93,8 @@ static void *load_worker(void *arg)
             else if (is_503(a[i]))
                 atomic_fetch_add(&load.refused, 1);
             else if (atomic_fetch_add(&load.bad, 1) < 5)
-                fprintf(stderr, "not a 503: %s %s\n", err_get(&a[i]->err, "code").p, a[i]->err.message);
+                fprintf(stderr, "not a 503: %s %s\n", err_get(&a[i]->err, "code").p,
+                        a[i]->err.message);
             ask_free(a[i]);
         }
         usleep(1000);
@@ -100,7 +102,8 @@ static void *load_worker(void *arg)
     return NULL;
 }
 
-static void restart_under_load(void (*break_it)(struct postgres *p), void (*mend_it)(struct postgres *p))
+static void restart_under_load(void (*break_it)(struct postgres *p),
+                               void (*mend_it)(struct postgres *p))
 {
     pthread_t thread[4];
     struct db_options o = lab_options();
@@ -213,8 +216,12 @@ START_TEST(a_write_on_a_lost_connection_is_not_repeated)
     lab = lab_start(&o, 1);
     put("acme", postgres_uri(pg));
     lab_send(lab, 0, &a, 1);
-    for (int i = 0; i < 100 && postgres_number(pg, "SELECT count(pg_terminate_backend(pid)) FROM "
-         "pg_stat_activity WHERE query LIKE '%victim%' AND pid <> pg_backend_pid()") == 0; i++)
+    for (int i = 0;
+         i < 100 &&
+         postgres_number(
+             pg, "SELECT count(pg_terminate_backend(pid)) FROM "
+                 "pg_stat_activity WHERE query LIKE '%victim%' AND pid <> pg_backend_pid()") == 0;
+         i++)
         usleep(10000);
     ck_assert(ask_wait(a, 5000));
     ck_assert(is_503(a) && str_is(err_get(&a->err, "code"), "connection_error"));
@@ -273,7 +280,8 @@ START_TEST(connections_stay_within_the_budget_and_move_between_loops)
         ask_free(a[i]);
     }
     ck_assert_int_eq(postgres_number(pg, "SELECT count(*) FROM pg_stat_activity "
-                                         "WHERE application_name = 'athena'"), 6);
+                                         "WHERE application_name = 'athena'"),
+                     6);
     for (int i = 0; i < 4; i++)
         b[i] = ask_new("acme", 0, "SELECT 1");
     lab_send(lab, 1, b, 4); /* and gives back to the second */
@@ -302,10 +310,12 @@ START_TEST(idle_connections_close_down_to_the_minimum)
         ask_free(a[i]);
     }
     for (int i = 0; i < 100 && postgres_number(pg, "SELECT count(*) FROM pg_stat_activity WHERE "
-                                               "application_name = 'athena'") > 0; i++)
+                                                   "application_name = 'athena'") > 0;
+         i++)
         usleep(50000);
     ck_assert_int_eq(postgres_number(pg, "SELECT count(*) FROM pg_stat_activity WHERE "
-                                         "application_name = 'athena'"), 0);
+                                         "application_name = 'athena'"),
+                     0);
     lab_stop(lab);
 }
 END_TEST
@@ -316,11 +326,14 @@ START_TEST(of_several_hosts_one_that_answers_is_used)
     char uri[400];
 
     lab = lab_start(&o, 1);
-    snprintf(uri, sizeof(uri), "postgres://postgres@127.0.0.1:1,localhost:%d,localhost:2/postgres"
-             "?target_session_attrs=read-write", postgres_port(pg));
+    snprintf(uri, sizeof(uri),
+             "postgres://postgres@127.0.0.1:1,localhost:%d,localhost:2/postgres"
+             "?target_session_attrs=read-write",
+             postgres_port(pg));
     put("acme", uri);
     get("acme", "SELECT 'there'", "there");
-    snprintf(uri, sizeof(uri), "postgres://postgres@no-such-host.invalid,localhost/postgres?port=%d",
+    snprintf(uri, sizeof(uri),
+             "postgres://postgres@no-such-host.invalid,localhost/postgres?port=%d",
              postgres_port(pg));
     put("some", uri);
     get("some", "SELECT 'there'", "there");
@@ -337,17 +350,22 @@ START_TEST(tls_is_what_the_uri_says)
     if (!PQsslAttribute(NULL, "library"))
         return; /* this libpq was built without TLS */
     lab = lab_start(&o, 1);
-    snprintf(uri, sizeof(uri), "postgres://postgres@localhost:%d/postgres?sslmode=verify-full"
-             "&sslrootcert=%s/data/server.crt", postgres_port(pg), postgres_folder(pg));
+    snprintf(uri, sizeof(uri),
+             "postgres://postgres@localhost:%d/postgres?sslmode=verify-full"
+             "&sslrootcert=%s/data/server.crt",
+             postgres_port(pg), postgres_folder(pg));
     put("checked", uri);
     get("checked", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", "t");
-    a = ask_new("checked", ATH_PG_READ, "SELECT repeat('x', 4000) || n FROM generate_series(1, 3000) n");
+    a = ask_new("checked", ATH_PG_READ,
+                "SELECT repeat('x', 4000) || n FROM generate_series(1, 3000) n");
     lab_send(lab, 0, &a, 1);
     ck_assert_msg(ask_wait(a, 10000), "a large answer over TLS hangs");
     ck_assert_uint_eq(a->rows, 3000);
     ask_free(a);
-    snprintf(uri, sizeof(uri), "postgres://postgres:hunter2@127.0.0.1:%d/postgres?sslmode=verify-full"
-             "&sslrootcert=%s/data/server.crt", postgres_port(pg), postgres_folder(pg));
+    snprintf(uri, sizeof(uri),
+             "postgres://postgres:hunter2@127.0.0.1:%d/postgres?sslmode=verify-full"
+             "&sslrootcert=%s/data/server.crt",
+             postgres_port(pg), postgres_folder(pg));
     put("wrong", uri); /* the certificate is for localhost */
     a = ask_new("wrong", ATH_PG_READ, "SELECT 1");
     lab_send(lab, 0, &a, 1);
@@ -394,8 +412,8 @@ START_TEST(a_client_may_get_another_address)
     get("acme", "SELECT current_database()", "postgres");
     for (int i = 0; i < 2; i++) {
         char uri[300];
-        snprintf(uri, sizeof(uri), "postgres://postgres@/second?host=%s&port=%d", postgres_folder(pg),
-                 postgres_port(pg));
+        snprintf(uri, sizeof(uri), "postgres://postgres@/second?host=%s&port=%d",
+                 postgres_folder(pg), postgres_port(pg));
         put("acme", uri);
         usleep(50000);
         get("acme", "SELECT current_database()", "second");
@@ -408,12 +426,18 @@ END_TEST
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
-        a_database_that_is_down_refuses_at_once_and_heals, a_restart_under_load_gives_answers_or_503,
-        so_does_a_crash, and_a_killed_server, a_dead_idle_connection_is_replaced_unseen,
-        a_write_on_a_lost_connection_is_not_repeated, waiting_has_an_end_and_a_bound,
+        a_database_that_is_down_refuses_at_once_and_heals,
+        a_restart_under_load_gives_answers_or_503,
+        so_does_a_crash,
+        and_a_killed_server,
+        a_dead_idle_connection_is_replaced_unseen,
+        a_write_on_a_lost_connection_is_not_repeated,
+        waiting_has_an_end_and_a_bound,
         connections_stay_within_the_budget_and_move_between_loops,
-        idle_connections_close_down_to_the_minimum, of_several_hosts_one_that_answers_is_used,
-        tls_is_what_the_uri_says, a_host_that_does_not_answer_is_given_up,
+        idle_connections_close_down_to_the_minimum,
+        of_several_hosts_one_that_answers_is_used,
+        tls_is_what_the_uri_says,
+        a_host_that_does_not_answer_is_given_up,
         a_client_may_get_another_address,
     };
     Suite *s = suite_create("db outage");

@@ -1,4 +1,5 @@
-/* Trips over a real PostgreSQL: answers never mix, errors stay with their cause, sessions stay clean. */
+/* Trips over a real PostgreSQL: answers never mix, errors stay with their cause, sessions stay
+ * clean. */
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -15,8 +16,9 @@ static struct lab *lab;
 static void cluster_up(void)
 {
     pg = postgres_start(NULL);
-    postgres_sql(pg, "CREATE ROLE odd SUPERUSER LOGIN;"
-                     "ALTER ROLE odd SET DateStyle = 'German'; ALTER ROLE odd SET TimeZone = 'Asia/Tokyo'");
+    postgres_sql(
+        pg, "CREATE ROLE odd SUPERUSER LOGIN;"
+            "ALTER ROLE odd SET DateStyle = 'German'; ALTER ROLE odd SET TimeZone = 'Asia/Tokyo'");
 }
 
 static void cluster_down(void)
@@ -119,7 +121,9 @@ START_TEST(types_belong_to_the_use_not_to_the_text)
         uint32_t type;
         const char *value, *shows;
     } use[] = {
-        { INT4, "007", "integer 7" }, { TEXT, "007", "text 007" }, { BOOL, "yes", "boolean true" },
+        { INT4, "007", "integer 7" },
+        { TEXT, "007", "text 007" },
+        { BOOL, "yes", "boolean true" },
         { 2950, "A0EEBC999C0B4EF8BB6D6BB9BD380A11", "uuid a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11" },
         { TEXT, "A0EEBC999C0B4EF8BB6D6BB9BD380A11", "text A0EEBC999C0B4EF8BB6D6BB9BD380A11" },
     };
@@ -149,13 +153,15 @@ START_TEST(prepared_statements_are_bounded_and_used_again)
         snprintf(got, sizeof(got), "%d", i);
         is("acme", ATH_PG_READ, sql[i], got);
     }
-    lab_get(lab, "acme", ATH_PG_READ, "SELECT count(*) FROM pg_prepared_statements", got, sizeof(got));
+    lab_get(lab, "acme", ATH_PG_READ, "SELECT count(*) FROM pg_prepared_statements", got,
+            sizeof(got));
     ck_assert_int_le(atoi(got), 21);
     ck_assert_int_ge(atoi(got), 15);
     for (int i = 0; i < 5; i++)
         lab_get(lab, "acme", ATH_PG_READ,
                 "SELECT generic_plans + custom_plans FROM pg_prepared_statements "
-                "WHERE statement LIKE '%generic_plans%'", got, sizeof(got));
+                "WHERE statement LIKE '%generic_plans%'",
+                got, sizeof(got));
     ck_assert_str_eq(got, "5");
     lab_stop(lab);
 }
@@ -202,7 +208,8 @@ START_TEST(a_changed_table_is_read_with_its_new_columns)
     lab_one_connection();
     for (int i = 0; i < 3; i++)
         is("acme", ATH_PG_READ, "SELECT * FROM changing", "1");
-    postgres_sql(pg, "ALTER TABLE changing DROP COLUMN a; ALTER TABLE changing ADD b text DEFAULT 'two'");
+    postgres_sql(
+        pg, "ALTER TABLE changing DROP COLUMN a; ALTER TABLE changing ADD b text DEFAULT 'two'");
     is("acme", ATH_PG_READ, "SELECT * FROM changing", "two");
     is("acme", ATH_PG_READ | ATH_PG_READ_ONLY, "SELECT * FROM changing", "two");
     postgres_sql(pg, "ALTER TABLE changing ADD c text");
@@ -235,7 +242,8 @@ START_TEST(a_trip_is_one_transaction)
     ck_assert_str_eq(a->cells[1], "2");
     ck_assert_uint_eq(a->affected[2], 2);
     ask_free(a);
-    run_fails(ask_new("acme", 0, "INSERT INTO late VALUES (7)"), "foreign_key_violation"); /* at commit */
+    run_fails(ask_new("acme", 0, "INSERT INTO late VALUES (7)"),
+              "foreign_key_violation"); /* at commit */
     is("acme", ATH_PG_READ, "SELECT count(*) FROM late", "0");
     a = ask_new("acme", ATH_PG_EACH, "INSERT INTO atomic VALUES (1)");
     ask_stmt(a, "INSERT INTO atomic VALUES (1)");
@@ -252,7 +260,8 @@ START_TEST(isolation_is_what_was_asked_for)
     is("acme", ATH_PG_REPEATABLE, "SHOW transaction_isolation", "repeatable read");
     is("acme", ATH_PG_READ | ATH_PG_READ_ONLY, "SHOW transaction_read_only", "on");
     run_fails(ask_new("acme", ATH_PG_READ_ONLY, "CREATE TABLE forbidden (a int)"), "read_only");
-    run_fails(ask_new("acme", ATH_PG_SERIALIZABLE | ATH_PG_READ_ONLY, "SELECT 1/0"), "data_exception");
+    run_fails(ask_new("acme", ATH_PG_SERIALIZABLE | ATH_PG_READ_ONLY, "SELECT 1/0"),
+              "data_exception");
     is("acme", 0, "SHOW transaction_read_only", "off");
     is("acme", ATH_PG_READ, "SHOW transaction_isolation", "read committed");
     lab_stop(lab);
@@ -276,15 +285,15 @@ START_TEST(settings_end_with_their_trip)
         ck_assert_str_eq(a->cells[0], i % 2 ? "one" : "2");
         ck_assert_str_eq(a->cells[1], "somebody");
         ask_free(a);
-        is("acme", ATH_PG_READ, "SELECT coalesce(nullif(current_setting('my.user', true), ''), 'nobody')",
-           "nobody");
+        is("acme", ATH_PG_READ,
+           "SELECT coalesce(nullif(current_setting('my.user', true), ''), 'nobody')", "nobody");
         is("acme", ATH_PG_READ, "SHOW search_path", "\"$user\", public");
     }
     a = ask_new("acme", 0, "SELECT 1/0");
     ask_set(a, "my.user", "somebody");
     run_fails(a, "data_exception");
-    is("acme", ATH_PG_READ, "SELECT coalesce(nullif(current_setting('my.user', true), ''), 'nobody')",
-       "nobody");
+    is("acme", ATH_PG_READ,
+       "SELECT coalesce(nullif(current_setting('my.user', true), ''), 'nobody')", "nobody");
     lab_stop(lab);
 }
 END_TEST
@@ -322,10 +331,11 @@ START_TEST(sessions_are_ours_whatever_the_role_says)
     lab_with(lab_options());
     snprintf(uri, sizeof(uri), "athena://odd@/postgres?host=%s", postgres_folder(pg));
     ck_assert_int_eq(db_client_put("odd", uri, "config", &e), 0);
-    is("odd", ATH_PG_READ, "SELECT '2024-05-06 07:08:09+00'::timestamptz", "2024-05-06 07:08:09+00");
+    is("odd", ATH_PG_READ, "SELECT '2024-05-06 07:08:09+00'::timestamptz",
+       "2024-05-06 07:08:09+00");
     is("odd", ATH_PG_READ, "SHOW client_encoding", "UTF8");
-    is("odd", ATH_PG_READ, "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-       "athena");
+    is("odd", ATH_PG_READ,
+       "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()", "athena");
     lab_stop(lab);
 }
 END_TEST
@@ -383,7 +393,8 @@ START_TEST(errors_say_what_postgres_said)
 {
     struct ask *a;
 
-    postgres_sql(pg, "CREATE TABLE strict (a int CONSTRAINT positive CHECK (a > 0), b text NOT NULL)");
+    postgres_sql(pg,
+                 "CREATE TABLE strict (a int CONSTRAINT positive CHECK (a > 0), b text NOT NULL)");
     lab_one_connection();
     a = run(ask_new("acme", 0, "INSERT INTO strict VALUES (-1, 'x')"));
     ck_assert(str_is(err_get(&a->err, "constraint"), "positive"));
@@ -405,12 +416,18 @@ END_TEST
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
-        parallel_trips_never_mix, types_belong_to_the_use_not_to_the_text,
-        prepared_statements_are_bounded_and_used_again, an_error_in_a_shared_sync_hurts_only_its_cause,
-        a_changed_table_is_read_with_its_new_columns, a_trip_is_one_transaction,
-        isolation_is_what_was_asked_for, settings_end_with_their_trip,
-        nothing_of_a_callers_own_sql_stays, sessions_are_ours_whatever_the_role_says,
-        values_of_every_kind_arrive, what_has_no_place_in_a_pipeline_is_refused_or_runs_alone,
+        parallel_trips_never_mix,
+        types_belong_to_the_use_not_to_the_text,
+        prepared_statements_are_bounded_and_used_again,
+        an_error_in_a_shared_sync_hurts_only_its_cause,
+        a_changed_table_is_read_with_its_new_columns,
+        a_trip_is_one_transaction,
+        isolation_is_what_was_asked_for,
+        settings_end_with_their_trip,
+        nothing_of_a_callers_own_sql_stays,
+        sessions_are_ours_whatever_the_role_says,
+        values_of_every_kind_arrive,
+        what_has_no_place_in_a_pipeline_is_refused_or_runs_alone,
         errors_say_what_postgres_said,
     };
     Suite *s = suite_create("db trips");

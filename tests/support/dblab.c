@@ -30,8 +30,13 @@ static void loop_over(void *arg)
 struct db_options lab_options(void)
 {
     return (struct db_options){
-        .budget = 60, .pool_max = 20, .acquire_timeout_ms = 5000, .idle_timeout_ms = 60000,
-        .max_lifetime_ms = 600000, .connect_timeout_ms = 5000, .waiting_max = 10000,
+        .budget = 60,
+        .pool_max = 20,
+        .acquire_timeout_ms = 5000,
+        .idle_timeout_ms = 60000,
+        .max_lifetime_ms = 600000,
+        .connect_timeout_ms = 5000,
+        .waiting_max = 10000,
         .prepared_max = 100,
     };
 }
@@ -44,7 +49,8 @@ struct lab *lab_start(const struct db_options *o, uint32_t loops)
     lab->n = loops + 1;
     for (uint32_t i = 0; i < lab->n; i++) {
         enum loop_kind kind = i < loops ? LOOP_HTTP : LOOP_WORK;
-        ck_assert_int_eq(loop_new(kind, i, kind == LOOP_HTTP ? "http" : "work", &lab->loop[i], &e), 0);
+        ck_assert_int_eq(loop_new(kind, i, kind == LOOP_HTTP ? "http" : "work", &lab->loop[i], &e),
+                         0);
     }
     lab->work[0] = lab->loop[loops];
     task_loops(lab->work, 1);
@@ -82,8 +88,12 @@ struct ask *ask_new(const char *client, uint32_t flags, const char *sql)
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->over, NULL);
     err_reset(&a->err);
-    a->q = (ath_query){ .size = sizeof(a->q), .flags = flags, .client = str_of(client),
-                        .stmt = a->stmt, .stmt_size = sizeof(*a->stmt), .set = a->set };
+    a->q = (ath_query){ .size = sizeof(a->q),
+                        .flags = flags,
+                        .client = str_of(client),
+                        .stmt = a->stmt,
+                        .stmt_size = sizeof(*a->stmt),
+                        .set = a->set };
     if (sql)
         ask_stmt(a, sql);
     return a;
@@ -121,7 +131,8 @@ static void read_rows(struct ask *a, const ath_rows *rows)
     ath_str first = db_rows_text(rows, 0, 0);
 
     a->rows = db_rows_count(rows);
-    snprintf(a->cell, sizeof(a->cell), "%.*s", first.p ? (int)first.n : 6, first.p ? first.p : "<null>");
+    snprintf(a->cell, sizeof(a->cell), "%.*s", first.p ? (int)first.n : 6,
+             first.p ? first.p : "<null>");
     for (; rows && a->results < 16; rows = db_rows_next(rows)) {
         first = db_rows_text(rows, 0, 0);
         snprintf(a->cells[a->results], 64, "%.*s", STR_ARG(first));
@@ -184,7 +195,9 @@ static void ask_destroy(ath_task *t)
     pthread_mutex_unlock(&a->lock);
 }
 
-static const struct task_type ask_type_ = { .name = "ask", .end = ask_task_end, .destroy = ask_destroy };
+static const struct task_type ask_type_ = { .name = "ask",
+                                            .end = ask_task_end,
+                                            .destroy = ask_destroy };
 
 struct batch {
     ath_loop *loop;
@@ -261,7 +274,8 @@ void ask_leave(struct ask *a)
     loop_post(a->loop, leave_here, a);
 }
 
-void lab_get(struct lab *lab, const char *client, uint32_t flags, const char *sql, char *ret, size_t n)
+void lab_get(struct lab *lab, const char *client, uint32_t flags, const char *sql, char *ret,
+             size_t n)
 {
     struct ask *a = ask_new(client, flags, sql);
 

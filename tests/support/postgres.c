@@ -76,7 +76,8 @@ static void run(struct postgres *p, const char *tool, ...)
     va_list ap;
     pid_t pid;
 
-    snprintf(path, sizeof(path), "%s%s%s", tool[0] == '/' ? "" : p->bin, tool[0] == '/' ? "" : "/", tool);
+    snprintf(path, sizeof(path), "%s%s%s", tool[0] == '/' ? "" : p->bin, tool[0] == '/' ? "" : "/",
+             tool);
     snprintf(log, sizeof(log), "%s/tool.log", p->folder);
     argv[n++] = path;
     va_start(ap, tool);
@@ -128,9 +129,10 @@ static void write_conf(const struct postgres *p, const struct postgres_options *
     f = fopen(path, "a");
     if (!f)
         die(path, "cannot be written");
-    fprintf(f, "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
-               "max_connections = 100\nport = %d\nlisten_addresses = '%s'\n"
-               "unix_socket_directories = '%s'\nunix_socket_permissions = 0777\n",
+    fprintf(f,
+            "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
+            "max_connections = 100\nport = %d\nlisten_addresses = '%s'\n"
+            "unix_socket_directories = '%s'\nunix_socket_permissions = 0777\n",
             p->port, p->tcp ? "127.0.0.1" : "", p->folder);
     if (o && o->tls)
         fprintf(f, "ssl = on\n");
@@ -145,8 +147,9 @@ static void make_certificate(struct postgres *p)
 
     snprintf(key, sizeof(key), "%s/server.key", p->data);
     snprintf(cert, sizeof(cert), "%s/server.crt", p->data);
-    run(p, "/usr/bin/openssl", "req", "-new", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-        "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert, (char *)NULL);
+    run(p, "/usr/bin/openssl", "req", "-new", "-x509", "-nodes", "-days", "2", "-subj",
+        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert,
+        (char *)NULL);
     chmod(key, 0600);
 }
 
@@ -169,8 +172,8 @@ struct postgres *postgres_start(const struct postgres_options *o)
     snprintf(p->data, sizeof(p->data), "%s/data", p->folder);
     snprintf(p->uri, sizeof(p->uri), "postgresql://postgres@/postgres?host=%s&port=%d", p->folder,
              p->port);
-    run(p, "initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync", "-D",
-        p->data, (char *)NULL);
+    run(p, "initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync",
+        "-D", p->data, (char *)NULL);
     write_conf(p, o);
     if (o && o->tls)
         make_certificate(p);

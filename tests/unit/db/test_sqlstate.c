@@ -42,7 +42,8 @@ START_TEST(what_is_missing_is_named)
 {
     struct db_failure column = { .sqlstate = "42703", .message = "column \"nmae\" does not exist" };
     struct db_failure bare = { .sqlstate = "42703", .message = "column t.nmae does not exist" };
-    struct db_failure table = { .sqlstate = "42P01", .message = "relation \"shop.usr\" does not exist" };
+    struct db_failure table = { .sqlstate = "42P01",
+                                .message = "relation \"shop.usr\" does not exist" };
     ath_err e;
 
     db_fail(&column, &e);
@@ -58,7 +59,8 @@ END_TEST
 
 START_TEST(operators_are_told_from_functions)
 {
-    struct db_failure f = { .sqlstate = "42883", .message = "operator does not exist: text = uuid" };
+    struct db_failure f = { .sqlstate = "42883",
+                            .message = "operator does not exist: text = uuid" };
     ath_err e;
 
     db_fail(&f, &e);
@@ -78,8 +80,12 @@ END_TEST
 START_TEST(what_postgres_tells_becomes_details)
 {
     struct db_failure f = {
-        .sqlstate = "23505", .message = "duplicate key value", .detail = "Key (id)=(1) already exists.",
-        .constraint = "t_pkey", .table = "t", .schema = "public",
+        .sqlstate = "23505",
+        .message = "duplicate key value",
+        .detail = "Key (id)=(1) already exists.",
+        .constraint = "t_pkey",
+        .table = "t",
+        .schema = "public",
     };
     ath_err e;
 

@@ -17,9 +17,11 @@ START_TEST(parts_of_a_uri_reach_libpq_by_name)
     struct db_target *t;
     ath_err e;
 
-    ck_assert_int_eq(target_parse("athena://app:p%40ss@db.internal:6000/acme?channel_binding=require"
-                                  "&sslmode=verify-full&application_name=x",
-                                  2500, &t, &e), 0);
+    ck_assert_int_eq(
+        target_parse("athena://app:p%40ss@db.internal:6000/acme?channel_binding=require"
+                     "&sslmode=verify-full&application_name=x",
+                     2500, &t, &e),
+        0);
     ck_assert_str_eq(param_of(t, "user"), "app");
     ck_assert_str_eq(param_of(t, "password"), "p@ss");
     ck_assert_str_eq(param_of(t, "dbname"), "acme");
@@ -40,7 +42,8 @@ START_TEST(a_session_has_our_settings_behind_those_of_the_uri)
     ath_str options;
     ath_err e;
 
-    ck_assert_int_eq(target_parse("postgres://h/d?options=-c%20DateStyle%3DGerman", 2500, &t, &e), 0);
+    ck_assert_int_eq(target_parse("postgres://h/d?options=-c%20DateStyle%3DGerman", 2500, &t, &e),
+                     0);
     options = str_of(param_of(t, "options"));
     ck_assert(str_starts(options, "-c DateStyle=German -c DateStyle=ISO,MDY"));
     ck_assert(str_ends(options, " -c statement_timeout=2500"));
@@ -55,7 +58,9 @@ START_TEST(several_hosts_keep_their_order_and_ports)
     ath_err e;
 
     ck_assert_int_eq(target_parse("postgresql://u@one:1,[::1]:2,10.0.0.3:3/d"
-                                  "?target_session_attrs=read-write", 0, &t, &e), 0);
+                                  "?target_session_attrs=read-write",
+                                  0, &t, &e),
+                     0);
     ck_assert_uint_eq(t->hosts, 3);
     ck_assert_str_eq(t->host[1].name, "::1");
     ck_assert_str_eq(t->host[1].addr, "::1");
@@ -100,5 +105,6 @@ START_TEST(what_is_no_uri_is_refused_without_showing_it)
 }
 END_TEST
 
-SUITE("target", parts_of_a_uri_reach_libpq_by_name, a_session_has_our_settings_behind_those_of_the_uri,
-      several_hosts_keep_their_order_and_ports, what_is_no_uri_is_refused_without_showing_it)
+SUITE("target", parts_of_a_uri_reach_libpq_by_name,
+      a_session_has_our_settings_behind_those_of_the_uri, several_hosts_keep_their_order_and_ports,
+      what_is_no_uri_is_refused_without_showing_it)
