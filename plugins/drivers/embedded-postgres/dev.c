@@ -274,8 +274,9 @@ static int start_database(struct dev *d, ath_err *e)
     *a++ = text(d, "unix_socket_directories=%s", d->place.pg);
     *a++ = "-c";
     *a++ = "max_connections=150";
-    *a++ = "-c";
-    *a++ = "logging_collector=off";
+    *a++ =
+        "-c"; /* what the first start makes can be made again: then it need not wait for the disk */
+    *a++ = d->place.initialised ? "fsync=on" : "fsync=off";
     *a = NULL;
     d->database = (struct part){ .name = "PostgreSQL",
                                  .argv = argv,
