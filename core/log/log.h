@@ -58,16 +58,17 @@ bool log_takes(int level, ath_str source, ath_str name);
 /* 0, or ATH_E_LIMIT when a sink's queue was full and it was not kept there. */
 int log_event(const ath_event *ev);
 
-/* The same for an event whose texts and values either lie in [text, text + n) or live as long as the
- * process, as its keys do, each ended by NUL: one copy moves them all. */
+/* The same for an event whose texts and values either lie in [text, text + n) or live as long as
+ * the process, as its keys do, each ended by NUL: one copy moves them all. */
 int log_event_block(const ath_event *ev, const char *text, size_t n);
 
 /* One line of ours, redacted: `source` as operators filter it ("athena::server"). */
 ATH_PRINTF(3, 4) void log_write(int level, const char *source, const char *fmt, ...);
 ATH_PRINTF(3, 0) void log_write_v(int level, const char *source, const char *fmt, va_list ap);
 
-/* Facts whose key begins with "span." belong to the request that an event was written in; they come
- * before all others. The line format shows them as the prefix http.request{...}, JSON as members. */
+/* Facts whose key begins with "span." belong to the request that an event was written in; they
+ * come before all others. The line format shows them as the prefix http.request{...}, JSON as
+ * members. */
 #define LOG_SPAN "span."
 
 /* Appends `text` with "***" in place of the passwords of connection URIs and of the values of

@@ -4,6 +4,7 @@
  * so it is nearly always free. Shards are never freed: what a thread counted stays counted, and a
  * new thread goes on with the shard of one that ended.
  */
+#include <endian.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -76,13 +77,17 @@ void tally_add(struct tally *to, const struct tally *from)
 /* Eight bytes at a time; the key has room for reading over its end. */
 uint32_t key_hash(const struct key *k)
 {
+    const char *p = k->p, *end = k->p + (k->n & ~(size_t)7);
     uint64_t h = k->n, word;
 
-    for (size_t i = 0; i < k->n; i += sizeof(word)) {
-        memcpy(&word, k->p + i, sizeof(word));
-        if (k->n - i <
-            sizeof(word)) /* little-endian or not: the same bytes are dropped each time */
-            word &= ~(~(uint64_t)0 << ((k->n - i) * 8));
+    for (; p < end; p += sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        h = (h ^ word) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 32;
+    }
+    if (k->n & 7) {
+        memcpy(&word, p, sizeof(word));
+        word = le64toh(word) & ~(~(uint64_t)0 << ((k->n & 7) * 8));
         h = (h ^ word) * 0x9e3779b97f4a7c15u;
         h ^= h >> 32;
     }

@@ -34,10 +34,11 @@ struct metric_http {
 };
 void metric_http(const struct metric_http *m);
 
-/* A request at work: begin gives what end takes, NULL (allowed there) when there are too many routes.
- * Any threads. */
+/* A request at work: begin gives what end takes; NULL, allowed there, when there are too many
+ * routes. Any threads. */
 struct metric_flight;
-struct metric_flight *metric_flight_begin(ath_str method, const char *route, const char *route_group);
+struct metric_flight *metric_flight_begin(ath_str method, const char *route,
+                                          const char *route_group);
 void metric_flight_end(struct metric_flight *f);
 
 /* One change of a managed object, or one look into a cache: the published "management" families.
@@ -56,8 +57,8 @@ void metric_operation(const struct metric_operation *m);
 typedef void metric_writer(struct buf *b, void *arg);
 void metric_source(metric_writer *write, void *arg);
 
-/* The whole text, format 0.0.4. Every published family is in it: what nobody wrote has HELP and TYPE,
- * and a 0 when it has no labels. */
+/* The whole text, format 0.0.4. Every published family is in it: what nobody wrote has HELP and
+ * TYPE, and a 0 when it has no labels. */
 void metric_render(struct buf *b);
 
 /* The text while the exporter is switched off: three families. */

@@ -12,7 +12,8 @@
 #include "lib/buf.h"
 #include "log/metric.h"
 
-enum { BOUNDS = 15, LABELS_MOST = 10, LABEL_BYTES = 128, KEY_BYTES = LABELS_MOST * (LABEL_BYTES + 1) };
+enum { BOUNDS = 15, LABELS_MOST = 10, LABEL_BYTES = 128 };
+enum { KEY_BYTES = LABELS_MOST * (LABEL_BYTES + 1) };
 enum { KIND_HTTP, KIND_OPERATION, KIND_MANAGEMENT, KINDS };
 enum { FAMILIES = 512, SERIES = 1000, SETS = 2000 };
 
@@ -69,8 +70,8 @@ struct set *table_find(const struct table *t, const struct key *k, uint32_t *ret
 struct set *table_add(struct table *t, const struct key *k, uint32_t hash);
 void table_free(struct table *t);
 
-/* The set of `k`; when there are `most` already, that of `k` with "other" in place of all labels but
- * those whose bits are in `keep` (what is bounded by itself). */
+/* The set of `k`; when there are `most` already, that of `k` with "other" in place of all labels
+ * but those whose bits are in `keep` (what is bounded by itself). */
 struct set *table_get(struct table *t, const struct key *k, size_t most, uint32_t keep);
 
 struct shard {
@@ -94,7 +95,8 @@ void shards_sum(int kind, uint32_t family, size_t most, uint32_t keep, struct ta
 
 enum show { SHOW_COUNT = 1, SHOW_VALUE, SHOW_TIME, SHOW_TIME_MIN, SHOW_TIME_MAX, SHOW_HISTOGRAM,
             SHOW_IN, SHOW_IN_MIN, SHOW_IN_MAX, SHOW_OUT, SHOW_OUT_MIN, SHOW_OUT_MAX,
-            SHOW_HANDLER_ERRORS, SHOW_CHANGE_RATE, SHOW_ERROR_RATE, SHOW_SERVER_RATE, SHOW_HANDLER_RATE, SHOW_ROWS,
+            SHOW_HANDLER_ERRORS, SHOW_CHANGE_RATE, SHOW_ERROR_RATE, SHOW_SERVER_RATE,
+            SHOW_HANDLER_RATE, SHOW_ROWS,
             SHOW_RATES, SHOW_CLASSES };
 
 struct derived {                 /* a family made of a kind's sets */

@@ -1,4 +1,4 @@
-/* core/log/sinks_priv.h - between log.c, which hands events out, and sinks.c, which has the threads. */
+/* core/log/sinks_priv.h - between log.c, which hands events out, and sinks.c and its threads. */
 #ifndef CORE_LOG_SINKS_PRIV_H
 #define CORE_LOG_SINKS_PRIV_H
 

@@ -2,8 +2,8 @@
  *
  * account_request() is http's `account`: once per request, on the request's loop. It counts the
  * request, writes the line "request completed" (athena::http) and, for a route with an operation,
- * counts that and writes one event athena_rs::gateway_trace: the 27 published fields in their order,
- * then ours. Most of the fields come from facts that the handler noted under the published names
+ * counts that and writes one event athena_rs::gateway_trace: the 27 published fields in their
+ * order, then ours. Most of the fields come from facts that the handler noted under the published names
  * (table_name, row_count, cached, cache_source ...); every noted fact is a key of `details`.
  *
  * Fields of ours, behind the published ones:
@@ -11,7 +11,7 @@
  *     route, key_id                 the route's pattern; the key's public id
  *     request_bytes, response_bytes
  *     head_us, body_us              receiving the two
- *     queue_us                      until the handler began: earlier requests of the connection, keys
+ *     queue_us                      until the handler began: earlier requests, keys
  *     wait_us, db_us                until the trip left (planning, a free connection); its time
  *     reply_us, send_us             from there to the answer's beginning; to its end
  *     ending                        answered failed client_left timed_out cut

@@ -6,8 +6,9 @@
  *
  * Local time; the level right-aligned to 5. Facts keep their order. Their form decides how they
  * look: ATH_V_TEXT is quoted, everything else is as it is; a fact called "message" shows its value
- * alone. Facts named "span.*" come first: they belong to the request around the event and become the
- * prefix, where the status stands twice. Control characters never reach a line: they are written as \x1b.
+ * alone. Facts named "span.*" come first: they belong to the request around the event and become
+ * the prefix, where the status stands twice. Control characters never reach a line: they are
+ * written as \x1b.
  *
  * JSON: {"time":...,"level":...,"target":...,"name":...,"message":...,"request_id":...,
  * "trace_id":...,"span":{...},"fields":{...}}, members without a value left out, times in UTC.

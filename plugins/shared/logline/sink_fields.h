@@ -1,7 +1,7 @@
 /* plugins/shared/logline/sink_fields.h - the config keys that every sink has.
  *
- * The host looks for these keys in a sink plugin's table and gives their values to the sink's queue;
- * a plugin without them gets the defaults.
+ * The host looks for these keys in a sink plugin's table and gives their values to the sink's
+ * queue; a plugin without them gets the defaults.
  */
 #ifndef PLUGINS_SHARED_SINK_FIELDS_H
 #define PLUGINS_SHARED_SINK_FIELDS_H
