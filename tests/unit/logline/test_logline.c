@@ -107,8 +107,10 @@ START_TEST(no_byte_breaks_a_line)
         facts[0].value = str_from(every + sizeof(every) - n, n);
         facts[1].value = str_from(every, n);
         logline_text(&l, &b, &e, 0);
-        for (size_t i = 0; i + 1 < b.n; i++)
-            ck_assert_uint_ge((unsigned char)b.p[i], 0x20);
+        size_t at = 0; /* one assertion a line: millions of them would take a minute */
+        while (at + 1 < b.n && (unsigned char)b.p[at] >= 0x20)
+            at++;
+        ck_assert_uint_eq(at + 1, b.n);
         buf_free(&b);
     }
 }
