@@ -12,8 +12,8 @@ enum { FIRST_PIECE = 24, LAST_PIECE = 512, FEW_MEMBERS = 16 };
 struct reader {
     const char *at, *end, *start;
     struct json_memory mem;
-    struct json *piece;          /* unused values */
-    uint32_t left, piece_n;      /* of the piece; size of the next one */
+    struct json *piece;     /* unused values */
+    uint32_t left, piece_n; /* of the piece; size of the next one */
     uint32_t most, depth;
     const char *why;
 };
@@ -148,7 +148,8 @@ static inline uint64_t marks(uint64_t w)
     const uint64_t ones = 0x0101010101010101ull, high = 0x8080808080808080ull;
     uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
 
-    return (((w - ones * 0x20) & ~w) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high;
+    return (((w - ones * 0x20) & ~w) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) &
+           high;
 }
 
 /* The bytes up to something that is not plain text, eight at a time; tells whether any was not
@@ -318,7 +319,8 @@ static const struct json *array(struct reader *r)
     }
 }
 
-/* Marks members whose key comes again later. A few are compared with each other, many by a table. */
+/* Marks members whose key comes again later. A few are compared with each other, many by a table.
+ */
 static bool mark_replaced(struct reader *r, struct json *o)
 {
     uint32_t size = 1;
@@ -326,7 +328,8 @@ static bool mark_replaced(struct reader *r, struct json *o)
     bool any = false;
 
     if (o->count <= FEW_MEMBERS) {
-        json_each(v, o) {
+        json_each(v, o)
+        {
             for (const struct json *w = v->next; w && !v->replaced; w = w->next) {
                 ((struct json *)(uintptr_t)v)->replaced = str_eq(v->key, w->key);
                 any = any || v->replaced;
@@ -338,7 +341,8 @@ static bool mark_replaced(struct reader *r, struct json *o)
         size *= 2;
     slot = r->mem.alloc(r->mem.arena, size * sizeof(struct json *));
     memset(slot, 0, size * sizeof(struct json *));
-    json_each(v, o) {
+    json_each(v, o)
+    {
         uint32_t at = str_hash(v->key) & (size - 1);
         while (slot[at] && !str_eq(slot[at]->key, v->key))
             at = (at + 1) & (size - 1);
@@ -486,8 +490,12 @@ static void explain(const struct reader *r, struct json_error *e)
 const struct json *json_read(ath_str text, struct json_memory mem, uint32_t most,
                              struct json_error *ret_error)
 {
-    struct reader r = { .at = text.p, .start = text.p, .end = text.p + text.n, .mem = mem,
-                        .piece_n = FIRST_PIECE, .most = most };
+    struct reader r = { .at = text.p,
+                        .start = text.p,
+                        .end = text.p + text.n,
+                        .mem = mem,
+                        .piece_n = FIRST_PIECE,
+                        .most = most };
     const struct json *v;
 
     if (!text.n)
@@ -508,9 +516,7 @@ const struct json *json_get(const struct json *o, const char *key)
 
     if (!o || o->type != JSON_OBJECT)
         return NULL;
-    json_each(v, o)
-        if (v->key.n == n && memcmp(v->key.p, key, n) == 0)
-            return v;
+    json_each(v, o) if (v->key.n == n && memcmp(v->key.p, key, n) == 0) return v;
     return NULL;
 }
 

@@ -90,7 +90,7 @@ static void scalar(struct buf *b, uint8_t form, ath_str text)
     case TYPED_JSON:
         buf_str(b, text);
         break;
-    case TYPED_NUMBER: /* NaN, Infinity and -Infinity are no JSON numbers; a number is never empty */
+    case TYPED_NUMBER: /* never empty; NaN, Infinity and -Infinity are no JSON numbers */
         if (text.p[0] == 'N' || text.p[0] == 'I' || (text.p[0] == '-' && text.p[1] == 'I'))
             quoted(b, text);
         else

@@ -1,8 +1,8 @@
 /* The body of a fetch through JSON, names, the catalogue and the builder; then the answer from rows
  * that come out of the same bytes; and the texts of REST filters.
  *
- * A plan that was kept for the body must, with one byte of the body changed, match only when reading
- * the changed body gives the same statement with the same values.
+ * A plan that was kept for the body must, with one byte of the body changed, match only when
+ * reading the changed body gives the same statement with the same values.
  *
  * What must hold of every statement: its quotes are balanced, no byte stands outside of them that
  * names and keywords do not have, and its parameters are numbered from 1 without a gap.
@@ -26,7 +26,8 @@ static void must(bool holds, const char *sql)
 /* Text of a request reaches a statement in one way only: between double quotes, as a name. */
 static void check_text(const char *sql, uint32_t params)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ .,()=<>@*$[]-:~";
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ .,()=<>@*$[]-:~";
     bool seen[DP_TEXT_TERMS] = { false };
     uint32_t numbers = 0;
 
@@ -50,7 +51,8 @@ static void check_text(const char *sql, uint32_t params)
     must(params >= DP_TEXT_TERMS || numbers == params, sql);
 }
 
-static void answer(struct dp *dp, const struct dp_fetch *f, const struct dp_query *q, const char *text)
+static void answer(struct dp *dp, const struct dp_fetch *f, const struct dp_query *q,
+                   const char *text)
 {
     static const uint32_t types[] = { 23, 25, 1700, 1184, 114, 1009, 16, 3807 };
     ath_column column[DP_ITEMS + 2];
@@ -62,8 +64,10 @@ static void answer(struct dp *dp, const struct dp_fetch *f, const struct dp_quer
     rows.columns = q->counted ? 2 : 0;
     if (q->counted)
         column[0] = column[1] = (ath_column){ ATH_S("n"), 20, 0, 0, 0 };
-    for (const struct dp_item *i = f->root.item; i && rows.columns < DP_ITEMS; i = i->next, rows.columns++)
-        column[rows.columns] = (ath_column){ i->key, types[rows.columns % ATH_COUNT(types)], 0, 0, 0 };
+    for (const struct dp_item *i = f->root.item; i && rows.columns < DP_ITEMS;
+         i = i->next, rows.columns++)
+        column[rows.columns] =
+            (ath_column){ i->key, types[rows.columns % ATH_COUNT(types)], 0, 0, 0 };
     for (uint32_t i = 0; i < 2 * rows.columns; i++)
         cell[i] = i % 5 == 4 ? NULL : i < 2 && q->counted ? "1" : text;
     if (!q->rows)
@@ -86,7 +90,10 @@ static void fetch(ath_str text, const char *z, bool fold)
     arena_init(&a);
     err_reset(&e);
     body = json_read(text, JSON_ARENA(&a), 10000, &why);
-    struct dp dp = { .arena = &a, .e = &e, .catalog = &fake_catalog_api, .fold = fold,
+    struct dp dp = { .arena = &a,
+                     .e = &e,
+                     .catalog = &fake_catalog_api,
+                     .fold = fold,
                      .snapshot = fake_catalog_recorded(&a) };
     if (body && dp_read_fetch(&dp, body, &limits, &f) == 0) {
         int rc = dp_bind(&dp, &f.root);
@@ -118,9 +125,11 @@ static void same(const struct dp_plan *plan, const ath_str *hole, const struct d
     struct dp_query q;
 
     dp_plan_use(plan, hole, &f, &q);
-    must(strcmp(q.stmt[0].sql, read->stmt[0].sql) == 0 && q.sql.count == read->sql.count, plan->sql);
+    must(strcmp(q.stmt[0].sql, read->stmt[0].sql) == 0 && q.sql.count == read->sql.count,
+         plan->sql);
     for (uint32_t i = 0; i < q.sql.count; i++)
-        must(str_eq(q.sql.param[i], read->sql.param[i]) && q.sql.type[i] == read->sql.type[i], plan->sql);
+        must(str_eq(q.sql.param[i], read->sql.param[i]) && q.sql.type[i] == read->sql.type[i],
+             plan->sql);
 }
 
 static void plan(ath_str text, size_t size)
@@ -136,8 +145,11 @@ static void plan(ath_str text, size_t size)
 
     arena_init(&a);
     err_reset(&e);
-    struct dp dp = { .arena = &a, .e = &e, .catalog = &fake_catalog_api,
-                     .snapshot = fake_catalog_recorded(&a) }, again = dp;
+    struct dp dp = { .arena = &a,
+                     .e = &e,
+                     .catalog = &fake_catalog_api,
+                     .snapshot = fake_catalog_recorded(&a) },
+              again = dp;
     if (build(&dp, text, &f, &q)) {
         dp_plan_keep(plans, &key, &dp, text, &f, &q);
         dp_plan_keep(plans, &key, &dp, text, &f, &q);

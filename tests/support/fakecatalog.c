@@ -16,17 +16,17 @@ static const struct {
     uint32_t oid, element;
     char kind, category;
 } types[] = {
-    { "int4", 23, 0, 'b', 'N' },        { "int8", 20, 0, 'b', 'N' },
-    { "int2", 21, 0, 'b', 'N' },        { "text", 25, 0, 'b', 'S' },
-    { "bool", 16, 0, 'b', 'B' },        { "numeric", 1700, 0, 'b', 'N' },
-    { "float4", 700, 0, 'b', 'N' },     { "float8", 701, 0, 'b', 'N' },
+    { "int4", 23, 0, 'b', 'N' },          { "int8", 20, 0, 'b', 'N' },
+    { "int2", 21, 0, 'b', 'N' },          { "text", 25, 0, 'b', 'S' },
+    { "bool", 16, 0, 'b', 'B' },          { "numeric", 1700, 0, 'b', 'N' },
+    { "float4", 700, 0, 'b', 'N' },       { "float8", 701, 0, 'b', 'N' },
     { "timestamptz", 1184, 0, 'b', 'D' }, { "timestamp", 1114, 0, 'b', 'D' },
-    { "date", 1082, 0, 'b', 'D' },      { "uuid", 2950, 0, 'b', 'U' },
-    { "json", 114, 0, 'b', 'U' },       { "jsonb", 3802, 0, 'b', 'U' },
-    { "varchar", 1043, 0, 'b', 'S' },   { "bytea", 17, 0, 'b', 'U' },
-    { "int4range", 3904, 0, 'r', 'R' }, { "text[]", 1009, 25, 'b', 'A' },
-    { "int4[]", 1007, 23, 'b', 'A' },   { "jsonb[]", 3807, 3802, 'b', 'A' },
-    { "mood", 16500, 0, 'e', 'E' },     { "pair", 16510, 0, 'c', 'C' },
+    { "date", 1082, 0, 'b', 'D' },        { "uuid", 2950, 0, 'b', 'U' },
+    { "json", 114, 0, 'b', 'U' },         { "jsonb", 3802, 0, 'b', 'U' },
+    { "varchar", 1043, 0, 'b', 'S' },     { "bytea", 17, 0, 'b', 'U' },
+    { "int4range", 3904, 0, 'r', 'R' },   { "text[]", 1009, 25, 'b', 'A' },
+    { "int4[]", 1007, 23, 'b', 'A' },     { "jsonb[]", 3807, 3802, 'b', 'A' },
+    { "mood", 16500, 0, 'e', 'E' },       { "pair", 16510, 0, 'c', 'C' },
     { "inet", 869, 0, 'b', 'I' },
 };
 
@@ -87,9 +87,15 @@ static void fill_relation(ath_arena *a, ath_relation *r, const struct fake_table
     ath_str rest = str_of(t->columns), piece;
     size_t dot = str_find(str_of(t->name), '.');
 
-    *r = (ath_relation){ .size = sizeof(*r), .kind = ATH_REL_TABLE, .oid = oid, .column = column,
-                         .column_size = sizeof(*column), .key = key, .key_size = sizeof(*key),
-                         .schema = str_from(t->name, dot), .name = str_of(t->name + dot + 1) };
+    *r = (ath_relation){ .size = sizeof(*r),
+                         .kind = ATH_REL_TABLE,
+                         .oid = oid,
+                         .column = column,
+                         .column_size = sizeof(*column),
+                         .key = key,
+                         .key_size = sizeof(*key),
+                         .schema = str_from(t->name, dot),
+                         .name = str_of(t->name + dot + 1) };
     r->out = arena_alloc(a, MOST_REFERENCES * sizeof(*r->out));
     r->in = arena_alloc(a, MOST_REFERENCES * sizeof(*r->in));
     while (str_next(&rest, ',', &piece)) {
@@ -97,7 +103,9 @@ static void fill_relation(ath_arena *a, ath_relation *r, const struct fake_table
         fill_column(c, str_trim(piece), ++r->column_count);
         if (c->flags & ATH_COL_PRIMARY) {
             *number = c->number;
-            *key = (ath_key){ .size = sizeof(*key), .primary = 1, .number = number, .number_count = 1 };
+            *key = (ath_key){
+                .size = sizeof(*key), .primary = 1, .number = number, .number_count = 1
+            };
             r->key_count = 1;
         }
     }
@@ -120,9 +128,14 @@ static void fill_reference(ath_arena *a, const ath_snapshot *s, ath_relation *r,
     to = (ath_relation *)(uintptr_t)relation_of(s, r->schema, str_from(target.p, dot));
     number[0] = attribute_of(r, name)->number;
     number[1] = attribute_of(to, str_after(target, dot + 1))->number;
-    *f = (ath_reference){ .size = sizeof(*f), .count = 1, .from = r, .to = to, .from_number = number,
+    *f = (ath_reference){ .size = sizeof(*f),
+                          .count = 1,
+                          .from = r,
+                          .to = to,
+                          .from_number = number,
                           .to_number = number + 1,
-                          .name = arena_printf(a, "%.*s_%.*s_fkey", STR_ARG(r->name), STR_ARG(name)) };
+                          .name =
+                              arena_printf(a, "%.*s_%.*s_fkey", STR_ARG(r->name), STR_ARG(name)) };
     ((const ath_reference **)(uintptr_t)r->out)[r->out_count++] = f;
     ((const ath_reference **)(uintptr_t)to->in)[to->in_count++] = f;
 }
@@ -193,6 +206,9 @@ static uint64_t api_version(const ath_snapshot *s)
     return 1;
 }
 
-const ath_catalog fake_catalog_api = { .size = sizeof(fake_catalog_api), .version = api_version,
-                                       .relation = relation_of, .column = api_column, .at = api_at,
+const ath_catalog fake_catalog_api = { .size = sizeof(fake_catalog_api),
+                                       .version = api_version,
+                                       .relation = relation_of,
+                                       .column = api_column,
+                                       .at = api_at,
                                        .type_name = api_type_name };

@@ -31,11 +31,20 @@ static const ath_rows *fake_next(const ath_rows *rows)
     return fake_rows(of(rows)->next);
 }
 
-static const ath_err_api err_api = { .size = sizeof(err_api), .fail = err_fail_v, .raise = err_raise_v,
-                                     .hint = err_hint_v, .detail = err_detail, .get = err_get };
-static const ath_mem_api mem_api = { .size = sizeof(mem_api), .alloc = arena_alloc, .own = arena_own };
-static const ath_pg_api fake_pg = { .size = sizeof(fake_pg), .count = fake_count,
-                                    .columns = fake_columns, .text = fake_text, .next = fake_next };
+static const ath_err_api err_api = { .size = sizeof(err_api),
+                                     .fail = err_fail_v,
+                                     .raise = err_raise_v,
+                                     .hint = err_hint_v,
+                                     .detail = err_detail,
+                                     .get = err_get };
+static const ath_mem_api mem_api = { .size = sizeof(mem_api),
+                                     .alloc = arena_alloc,
+                                     .own = arena_own };
+static const ath_pg_api fake_pg = { .size = sizeof(fake_pg),
+                                    .count = fake_count,
+                                    .columns = fake_columns,
+                                    .text = fake_text,
+                                    .next = fake_next };
 
 static ath_host host = { .size = sizeof(host), .err = &err_api, .mem = &mem_api, .pg = &fake_pg };
 

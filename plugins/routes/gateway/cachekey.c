@@ -4,6 +4,8 @@
  */
 #include "gateway.h"
 
+#include <endian.h>
+
 /* Client names are matched without regard to case; so is the key. */
 static uint64_t fold(uint64_t h, ath_str s, bool lower)
 {
@@ -22,13 +24,23 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
+/* Eight digits at once: a nibble into each byte, then 10..15 moved on to the letters. */
+static char *hex_put8(char *to, uint32_t v)
+{
+    uint64_t x = v, letters;
+
+    x = (x & 0xffff0000u) >> 16 | (x & 0xffffu) << 32;
+    x = (x & 0x0000ff000000ff00u) >> 8 | (x & 0x000000ff000000ffu) << 16;
+    x = (x & 0x00f000f000f000f0u) >> 4 | (x & 0x000f000f000f000fu) << 8;
+    letters = (x + 0x0606060606060606u) >> 4 & 0x0101010101010101u;
+    x = htole64(x + 0x3030303030303030u + letters * ('a' - '0' - 10));
+    memcpy(to, &x, 8);
+    return to + 8;
+}
+
 static char *hex_put(char *to, uint64_t v)
 {
-    static const char hex[] = "0123456789abcdef";
-
-    for (int shift = 60; shift >= 0; shift -= 4)
-        *to++ = hex[v >> shift & 15];
-    return to;
+    return hex_put8(hex_put8(to, (uint32_t)(v >> 32)), (uint32_t)v);
 }
 
 void gateway_cache_key(const struct gateway_question *what, char ret[CACHE_KEY_TEXT + 1])

@@ -6,16 +6,17 @@
  *     query    one trip
  *     reply
  *
- * A body that differs from earlier ones in its values only finds a plan, and goes to `allow` at once.
+ * A body that differs from earlier ones in its values only finds a plan, and goes to `allow` at
+ * once.
  *
- * A name that the snapshot does not have may be new, and a statement may find that one is gone: either
- * way the catalogue is refreshed, once, and the body is read again from the start.
+ * A name that the snapshot does not have may be new, and a statement may find that one is gone:
+ * either way the catalogue is refreshed, once, and the body is read again from the start.
  */
 #include "gateway.h"
 
 struct fetch {
-    ath_str text;                /* the body; empty: it was not sent as one */
-    const struct json *body;     /* NULL: not read yet */
+    ath_str text;            /* the body; empty: it was not sent as one */
+    const struct json *body; /* NULL: not read yet */
     struct dp_fetch f;
     struct dp_query q;
     char key[CACHE_KEY_TEXT + 1];
@@ -182,8 +183,11 @@ static bool strips_nulls(ath_req *r, const struct fetch *x)
 static int ask(ath_task *t, struct fetch *x, struct gateway_question *what, ath_err *e)
 {
     const struct gateway_config *cfg = ath_config_of(t);
-    ath_query q = { .size = sizeof(q), .flags = ATH_PG_READ, .stmt = x->q.stmt,
-                    .stmt_size = sizeof(x->q.stmt[0]), .stmt_count = x->q.stmt_count,
+    ath_query q = { .size = sizeof(q),
+                    .flags = ATH_PG_READ,
+                    .stmt = x->q.stmt,
+                    .stmt_size = sizeof(x->q.stmt[0]),
+                    .stmt_count = x->q.stmt_count,
                     .timeout_ms = (uint32_t)cfg->query_timeout_ms };
 
     dp_digest_values(&x->q, what->digest);
@@ -199,9 +203,11 @@ static struct dp_plan_key plan_key(ath_task *t, const ath_snapshot *snapshot)
     const struct gateway_config *cfg = ath_config_of(t);
     const struct gateway_state *s = ath_state_of(t);
 
-    return (struct dp_plan_key){ .client = ath_host_->req->info(t, "client"), .snapshot = snapshot,
+    return (struct dp_plan_key){ .client = ath_host_->req->info(t, "client"),
+                                 .snapshot = snapshot,
                                  .version = s->catalog->version(snapshot),
-                                 .max_rows = cfg->max_rows, .fold = cfg->fold_names };
+                                 .max_rows = cfg->max_rows,
+                                 .fold = cfg->fold_names };
 }
 
 static int ask_new(ath_task *t, struct dp *dp, struct fetch *x, ath_err *e)
@@ -239,10 +245,12 @@ static int ask_planned(ath_task *t, struct fetch *x, ath_err *e)
         return 1;
     ath_host_->mem->own(ath_arena_of(t), plan, dp_plan_drop);
     note(t, "table_name", plan->asked, ATH_V_TEXT);
-    if ((rc = ath_host_->req->allow(t, &(ath_right){ plan->schema, plan->table, ATH_S("read") }, 1, e)) < 0)
+    if ((rc = ath_host_->req->allow(t, &(ath_right){ plan->schema, plan->table, ATH_S("read") }, 1,
+                                    e)) < 0)
         return rc;
     dp_plan_use(plan, hole, &x->f, &x->q);
-    what = (struct gateway_question){ .schema = plan->schema, .table = plan->table,
+    what = (struct gateway_question){ .schema = plan->schema,
+                                      .table = plan->table,
                                       .digest = { plan->digest[0], plan->digest[1] } };
     return ask(t, x, &what, e);
 }
@@ -264,8 +272,9 @@ static int fetch_go(ath_task *t, struct fetch *x, ath_err *e)
 {
     const struct gateway_config *cfg = ath_config_of(t);
     const struct gateway_state *s = ath_state_of(t);
-    struct dp dp = { .arena = ath_arena_of(t), .e = e, .catalog = s->catalog,
-                     .fold = cfg->fold_names };
+    struct dp dp = {
+        .arena = ath_arena_of(t), .e = e, .catalog = s->catalog, .fold = cfg->fold_names
+    };
     struct dp_limits limits = { .max_rows = cfg->max_rows };
     const ath_right *right;
     uint32_t rights;

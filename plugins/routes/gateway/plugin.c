@@ -4,7 +4,8 @@
 #define T struct gateway_config
 
 /* Values of filters carry their column's type and names are looked up as PostgreSQL knows them, so
- * two published switches have nothing left to switch; they are read so that old files stay valid. */
+ * two published switches have nothing left to switch; they are read so that old files stay valid.
+ */
 /* clang-format off */
 static const ath_field fields[] = {
     ATH_INT(T, max_rows, "max_rows", "0", "0..100000000",

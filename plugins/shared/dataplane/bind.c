@@ -176,7 +176,8 @@ int dp_bind(struct dp *dp, struct dp_node *root)
 
 /* ---- rights ---- */
 
-static void add_right(ath_right *list, uint32_t *n, ath_str schema, ath_str table, const char *action)
+static void add_right(ath_right *list, uint32_t *n, ath_str schema, ath_str table,
+                      const char *action)
 {
     for (uint32_t i = 0; i < *n; i++)
         if (str_eq(list[i].schema, schema) && str_eq(list[i].table, table))
@@ -196,7 +197,8 @@ static void rights_of(const struct dp_node *node, const char *action, ath_right 
             rights_of(i->child, action, list, n);
 }
 
-uint32_t dp_rights(struct dp *dp, const struct dp_node *root, const char *action, const ath_right **ret)
+uint32_t dp_rights(struct dp *dp, const struct dp_node *root, const char *action,
+                   const ath_right **ret)
 {
     ath_right *list = dp_new(dp, (dp->relations + 1) * 2 * sizeof(*list));
     uint32_t n = 0;

@@ -36,7 +36,7 @@ struct dp {
     const char *code;            /* raised for a refused filter, order or limit */
     const char *select_code;     /* for a refused selection */
     const char *table_code;      /* for a refused table or schema name */
-    bool structured;             /* tables not found are dp.code's, as the structured form says it */
+    bool structured;             /* a table that is missing is said in this form's words */
     const ath_catalog *catalog;
     const ath_snapshot *snapshot;
     bool fold;                   /* names from camelCase to snake_case first */
@@ -114,7 +114,8 @@ struct dp_node {                 /* a relation that is read: the root, or one in
     /* after dp_bind() */
     const ath_relation *relation;
     const ath_relation *through; /* many to many */
-    struct dp_pair *pair, *through_pair; /* parent-child; with `through`: parent-through, through-child */
+    struct dp_pair *pair;        /* parent and child; with `through` parent and through */
+    struct dp_pair *through_pair; /* through and child */
     uint32_t pair_count, through_count;
     bool many;                   /* an array of rows, not one */
     uint32_t number;             /* of its alias */
@@ -210,7 +211,7 @@ struct dp_sql {
 
 struct dp_query {
     struct dp_sql sql;
-    struct buf plan;             /* of planned and estimated counts: asks for the plan; else empty */
+    struct buf plan;             /* asks for the plan of planned and estimated counts */
     ath_stmt stmt[2];            /* the statement, the plan */
     uint32_t stmt_count;
     bool rows;                   /* the statement gives rows (else only a count) */
@@ -265,7 +266,8 @@ struct dp_plan *dp_plan_find(struct dp_plans *p, const struct dp_plan_key *key, 
                              ath_str hole[DP_FEW]);
 void dp_plan_drop(void *plan);
 
-/* Fills what dp_fetch_rows() and a query need. The right to ask for is on plan->schema, plan->table. */
+/* Fills what dp_fetch_rows() and a query need. The right to ask for is that on plan->schema,
+ * plan->table. */
 void dp_plan_use(const struct dp_plan *plan, const ath_str hole[DP_FEW], struct dp_fetch *f,
                  struct dp_query *q);
 
@@ -320,7 +322,7 @@ int dp_ref_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *node,
 int dp_term_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *node,
                 const struct dp_pred *p);
 
-struct dp_table {                /* rows of a result, and where each one's JSON stands in the answer */
+struct dp_table {                /* rows of a result, and where the JSON of each stands in the answer */
     const ath_rows *rows;
     uint32_t first, count;       /* rows */
     uint32_t column, columns;    /* the first one that is shown; how many */

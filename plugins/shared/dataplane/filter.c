@@ -5,7 +5,7 @@
  */
 #include "dataplane/dataplane.h"
 
-struct entry {                   /* of a list of conditions */
+struct entry { /* of a list of conditions */
     const struct json *op, *column, *value, *column_cast, *value_cast;
 };
 
@@ -134,7 +134,8 @@ static int entry_read(struct dp *dp, const struct json *from, struct entry *x)
         { "valueCast", offsetof(struct entry, value_cast) },
     };
 
-    json_each(v, from) {
+    json_each(v, from)
+    {
         size_t i = 0;
         while (i < ATH_COUNT(keys) && !str_is(v->key, keys[i].key))
             i++;
@@ -201,7 +202,8 @@ int dp_read_conditions(struct dp *dp, const struct json *list, struct dp_node *n
 {
     if (list->type != JSON_ARRAY)
         return dp_refuse(dp, "conditions must be an array");
-    json_each(v, list) {
+    json_each(v, list)
+    {
         struct entry x = { 0 };
         struct dp_pred *p;
         int rc;
@@ -242,8 +244,9 @@ static int where_ops(struct dp *dp, ath_str column, const struct json *o, struct
         return dp_refuse(dp, "the where filter of column '%.*s' is empty", STR_ARG(column));
     if (depth > DP_LOGIC_DEPTH)
         return dp_refuse(dp, "filters are nested more than %d levels", DP_LOGIC_DEPTH);
-    json_each(v, o) {
-        struct dp_pred *not;
+    json_each(v, o)
+    {
+        struct dp_pred * not ;
         int rc;
         if (!str_is(v->key, "not") || v->type != JSON_OBJECT) {
             if ((rc = where_op(dp, column, v, to)) < 0)
@@ -252,7 +255,7 @@ static int where_ops(struct dp *dp, ath_str column, const struct json *o, struct
         }
         if (!(not = dp_pred_new(dp, DP_NOT)))
             return ATH_E_INPUT;
-        dp_pred_add(to, not);
+        dp_pred_add(to, not );
         if ((rc = where_ops(dp, column, v, not, depth + 1)) < 0)
             return rc;
     }
@@ -315,14 +318,13 @@ static int where_logic(struct dp *dp, const struct json *v, enum dp_logic logic,
         return ATH_E_INPUT;
     dp_pred_add(to, p);
     if (v->type == JSON_ARRAY) {
-        json_each(w, v)
-            if ((rc = where_element(dp, w, p, depth + 1)) < 0)
-                return rc;
+        json_each(w, v) if ((rc = where_element(dp, w, p, depth + 1)) < 0) return rc;
     } else if (v->type == JSON_OBJECT && logic != DP_OR) {
         rc = where_element(dp, v, p, depth + 1);
     }
     if (rc == 0 && !p->first)
-        return dp_refuse(dp, "'%.*s' needs a list of filters, not %.*s", STR_ARG(v->key), STR_ARG(v->raw));
+        return dp_refuse(dp, "'%.*s' needs a list of filters, not %.*s", STR_ARG(v->key),
+                         STR_ARG(v->raw));
     return rc;
 }
 
@@ -330,7 +332,8 @@ static int where_object(struct dp *dp, const struct json *o, struct dp_pred *to,
 {
     if (depth > DP_LOGIC_DEPTH)
         return dp_refuse(dp, "filters are nested more than %d levels", DP_LOGIC_DEPTH);
-    json_each(v, o) {
+    json_each(v, o)
+    {
         enum dp_logic logic = str_is(v->key, "or")    ? DP_OR
                               : str_is(v->key, "and") ? DP_AND
                               : str_is(v->key, "not") ? DP_NOT
@@ -350,9 +353,7 @@ int dp_read_where(struct dp *dp, const struct json *where, struct dp_node *node)
     if (where->type == JSON_OBJECT) {
         rc = where_object(dp, where, &all, 1);
     } else if (where->type == JSON_ARRAY) {
-        json_each(v, where)
-            if ((rc = where_element(dp, v, &all, 1)) < 0)
-                break;
+        json_each(v, where) if ((rc = where_element(dp, v, &all, 1)) < 0) break;
     } else {
         rc = dp_refuse(dp, "where must be an object or an array");
     }

@@ -7,19 +7,19 @@
 
 #include "lib/json.h"
 
-enum { DIGITS = 1024 };          /* before and behind the point */
+enum { DIGITS = 1024 }; /* before and behind the point */
 
-struct total {                   /* a sum of numbers of one sign; digit i stands for 10^(i - DIGITS) */
+struct total { /* a sum of numbers of one sign; digit i stands for 10^(i - DIGITS) */
     uint8_t digit[DIGITS * 2];
-    uint32_t low, high;          /* digits in use: [low, high) */
+    uint32_t low, high; /* digits in use: [low, high) */
 };
 
 struct sum {
-    struct total up, down;       /* what was added, what was taken away */
-    uint32_t scale;              /* digits behind the point that are shown */
+    struct total up, down; /* what was added, what was taken away */
+    uint32_t scale;        /* digits behind the point that are shown */
 };
 
-struct member {                  /* a row in its bucket */
+struct member { /* a row in its bucket */
     ath_str label;
     uint32_t row;
 };
@@ -29,14 +29,14 @@ struct grouping {
     const struct dp_group *g;
     const struct dp_table *t;
     ath_str cache_key;
-    uint32_t by, sum;            /* columns */
+    uint32_t by, sum; /* columns */
 };
 
 static int fail(const struct grouping *x, const char *what, ath_str value, const char *rest)
 {
     return ath_raise(x->dp->e, "invalid_post_processing_configuration",
-                     "Post-processing failure: %s%.*s%s (cache_key=%.*s)", what, STR_ARG(value), rest,
-                     STR_ARG(x->cache_key));
+                     "Post-processing failure: %s%.*s%s (cache_key=%.*s)", what, STR_ARG(value),
+                     rest, STR_ARG(x->cache_key));
 }
 
 /* ---- exact sums ---- */
@@ -283,7 +283,7 @@ static int by_label(const void *a, const void *b)
     return c ? c : (x->row > y->row) - (x->row < y->row);
 }
 
-struct value {                   /* a number as it came, and in the one spelling that it compares by */
+struct value { /* a number as it came, and in the one spelling that it compares by */
     ath_str text, same;
 };
 

@@ -15,7 +15,8 @@
 static const ath_attribute *numbered(const ath_relation *r, uint32_t number)
 {
     for (uint32_t i = 0; i < r->column_count; i++) {
-        const ath_attribute *a = (const void *)((const char *)r->column + (size_t)i * r->column_size);
+        const ath_attribute *a =
+            (const void *)((const char *)r->column + (size_t)i * r->column_size);
         if (a->number == number)
             return a;
     }
@@ -104,7 +105,8 @@ static int by_column(struct dp *dp, struct dp_node *node, const ath_attribute *c
     if (!id)
         return refuse(dp, "foreign_key '%.*s' has nothing to refer to: '%.*s' has no id",
                       STR_ARG(column->name), STR_ARG((down ? child : parent)->name));
-    return down ? columns_join(dp, node, column, id, false) : columns_join(dp, node, id, column, true);
+    return down ? columns_join(dp, node, column, id, false)
+                : columns_join(dp, node, id, column, true);
 }
 
 /* A constraint's name, in either direction. */
@@ -161,8 +163,10 @@ static int by_hint(struct dp *dp, struct dp_node *node, ath_str hint)
             mine = NULL;
     }
     if (mine && theirs)
-        return refuse(dp, "foreign_key '%.*s' exists on both '%.*s' and '%.*s'; prefix it with parent. "
-                          "or child.", STR_ARG(name), STR_ARG(parent->name), STR_ARG(child->name));
+        return refuse(dp,
+                      "foreign_key '%.*s' exists on both '%.*s' and '%.*s'; prefix it with parent. "
+                      "or child.",
+                      STR_ARG(name), STR_ARG(parent->name), STR_ARG(child->name));
     if (mine || theirs)
         return by_column(dp, node, mine ? mine : theirs, mine != NULL);
     by = dp->catalog->relation(dp->snapshot, (ath_str){ "", 0 }, name);
@@ -222,9 +226,11 @@ static int by_junction(struct dp *dp, struct dp_node *node)
     if (n == 1)
         return through(dp, node, up, down);
     dp->unknown = true;
-    return refuse(dp, n ? "more than one table joins '%.*s' and '%.*s'; name the foreign key with !"
-                        : "could not resolve how '%.*s' and '%.*s' are related; name the foreign key with !",
-                  STR_ARG(parent->name), STR_ARG(node->relation->name));
+    return refuse(
+        dp,
+        n ? "more than one table joins '%.*s' and '%.*s'; name the foreign key with !"
+          : "could not resolve how '%.*s' and '%.*s' are related; name the foreign key with !",
+        STR_ARG(parent->name), STR_ARG(node->relation->name));
 }
 
 static int by_itself(struct dp *dp, struct dp_node *node)
@@ -238,8 +244,9 @@ static int by_itself(struct dp *dp, struct dp_node *node)
     if (n == 1)
         return along(dp, node, f, down);
     if (n > 1)
-        return refuse(dp, "the relation between '%.*s' and '%.*s' is ambiguous; name the foreign key with !",
-                      STR_ARG(parent->name), STR_ARG(child->name));
+        return refuse(
+            dp, "the relation between '%.*s' and '%.*s' is ambiguous; name the foreign key with !",
+            STR_ARG(parent->name), STR_ARG(child->name));
     mine = conventional(dp, parent, child->name);
     theirs = conventional(dp, child, parent->name);
     if (mine && !dp->catalog->column(child, ATH_S("id")))
@@ -247,8 +254,9 @@ static int by_itself(struct dp *dp, struct dp_node *node)
     if (theirs && !dp->catalog->column(parent, ATH_S("id")))
         theirs = NULL;
     if (mine && theirs)
-        return refuse(dp, "the relation between '%.*s' and '%.*s' is ambiguous; name the foreign key with !",
-                      STR_ARG(parent->name), STR_ARG(child->name));
+        return refuse(
+            dp, "the relation between '%.*s' and '%.*s' is ambiguous; name the foreign key with !",
+            STR_ARG(parent->name), STR_ARG(child->name));
     if (mine || theirs)
         return by_column(dp, node, mine ? mine : theirs, mine != NULL);
     return by_junction(dp, node);

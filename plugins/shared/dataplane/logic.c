@@ -1,8 +1,8 @@
 /* Boolean texts (contract 11.5): "and(active.eq.true,age.gt.40),id.in.(1,2)".
  *
  *     list := term ("," term)*
- *     term := "and(" list ")" | "or(" list ")" | "not(" list ")" | "not." term | "(" list ")" | pred
- *     pred := column "." ["not."] op "." value
+ *     term := "and(" list ")" | "or(" list ")" | "not(" list ")" | "not." term | "(" list ")" |
+ * pred pred := column "." ["not."] op "." value
  *
  * A value goes up to a comma or a closing bracket of its own level; "..." quotes it. A value that
  * opens a bracket of its own ({a,b}, [1,2), {"k":1}) holds the commas inside. Values are texts: the
@@ -15,7 +15,7 @@ struct logic {
     ath_str text;
     size_t at;
     uint32_t depth, terms;
-    bool rest;                   /* one REST parameter: the value is all that is left */
+    bool rest; /* one REST parameter: the value is all that is left */
 };
 
 static int list(struct logic *l, struct dp_pred *to);
@@ -45,8 +45,9 @@ static const struct json *text_value(struct dp *dp, ath_str text)
 {
     struct json *v = dp_new(dp, sizeof(*v));
 
-    *v = (struct json){ .type = JSON_STRING, .raw = text, .text = text,
-                        .nul = str_find(text, 0) < text.n };
+    *v = (struct json){
+        .type = JSON_STRING, .raw = text, .text = text, .nul = str_find(text, 0) < text.n
+    };
     return v;
 }
 
@@ -349,8 +350,8 @@ int dp_read_rest(struct dp *dp, ath_str name, ath_str value, struct dp_pred **re
     if (str_is(word, "or") || str_is(word, "and")) {
         if (value.n < 2 || value.p[0] != '(' || value.p[value.n - 1] != ')')
             return dp_refuse(dp, "\"%.*s\" needs terms in brackets", STR_ARG(name));
-        rc = dp_read_logic(dp, str_from(value.p + 1, value.n - 2), word.p[0] == 'o' ? DP_OR : DP_AND,
-                           &p);
+        rc = dp_read_logic(dp, str_from(value.p + 1, value.n - 2),
+                           word.p[0] == 'o' ? DP_OR : DP_AND, &p);
     } else {
         if (!(p = dp_pred_new(dp, DP_TERM)))
             return ATH_E_INPUT;
@@ -363,7 +364,7 @@ int dp_read_rest(struct dp *dp, ath_str name, ath_str value, struct dp_pred **re
     }
     if (rc < 0)
         return rc;
-    if (not)
+    if (not )
         dp_pred_add(not, p);
     *ret = not ? not : p;
     return 0;

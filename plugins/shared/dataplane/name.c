@@ -35,7 +35,8 @@ static const ath_attribute *column_at(const ath_relation *r, uint32_t i)
     return (const void *)((const char *)r->column + (size_t)i * r->column_size);
 }
 
-/* The columns, for whoever may read the table: rights were asked before names are complained about. */
+/* The columns, for whoever may read the table: rights were asked before names are complained about.
+ */
 static void list_columns(struct dp *dp, const ath_relation *r, struct buf *title)
 {
     struct buf list = dp_buf(dp);
@@ -103,7 +104,8 @@ static bool part(const struct dp *dp, ath_str text, size_t *at, ath_str *ret)
 
     if (i < text.n && text.p[i] == '"') {
         b = dp_buf(dp);
-        for (i++; i < text.n && (text.p[i] != '"' || (i + 1 < text.n && text.p[i + 1] == '"')); i++) {
+        for (i++; i < text.n && (text.p[i] != '"' || (i + 1 < text.n && text.p[i + 1] == '"'));
+             i++) {
             buf_char(&b, text.p[i]);
             i += text.p[i] == '"';
         }
@@ -161,8 +163,9 @@ int dp_read_selector(struct dp *dp, const struct json *table, const struct json 
     if (!given.n)
         return 0;
     if (node->schema.n)
-        return ath_raise(dp->e, dp->table_code,
-                         "table_name must not include a schema prefix when schema_name is provided");
+        return ath_raise(
+            dp->e, dp->table_code,
+            "table_name must not include a schema prefix when schema_name is provided");
     node->schema = given;
     return 0;
 }
@@ -190,8 +193,8 @@ ath_str dp_fold(const struct dp *dp, ath_str name)
     for (i = 0; i < name.n; i++) {
         char c = name.p[i], before = i ? name.p[i - 1] : 0;
         char after = i + 1 < name.n ? name.p[i + 1] : 0;
-        if (upper(c) && (lower(before) || (before >= '0' && before <= '9') ||
-                         (upper(before) && lower(after))))
+        if (upper(c) &&
+            (lower(before) || (before >= '0' && before <= '9') || (upper(before) && lower(after))))
             buf_char(&b, '_');
         buf_char(&b, upper(c) ? (char)(c | 32) : c);
     }

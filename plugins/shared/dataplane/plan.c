@@ -1,19 +1,20 @@
 /* Plans: what bodies of one template become, kept per loop.
  *
- * A body is read, bound and built in full the first times. Then its template is kept: its bytes, with
- * holes where values stand that became parameters as they are.
+ * A body is read, bound and built in full the first times. Then its template is kept: its bytes,
+ * with holes where values stand that became parameters as they are.
  *
  *     {"table_name":"items","conditions":[{"eq_column":"id","eq_value":5}]}
  *                                                                      ^ a hole
  *
  * The next body whose other bytes are the same, with a value of the same kind in each hole, has the
- * same statement; only the parameters differ. That is so because nothing but their kind is looked at
- * on the way from such a value to its parameter; where more is (dp.fixed), no plan is kept. A value
- * with an escape, a control character or invalid UTF-8 matches no hole.
+ * same statement; only the parameters differ. That is so because nothing but their kind is looked
+ * at on the way from such a value to its parameter; where more is (dp.fixed), no plan is kept. A
+ * value with an escape, a control character or invalid UTF-8 matches no hole.
  *
- * Plans belong to a client, a version of its catalogue and the switches that reading depends on. They
- * hold nothing of any of them (the snapshot's address is only compared). Kept is what is seen a second time, up to PLANS, the oldest of a
- * bucket goes first; a request holds the plan that it uses.
+ * Plans belong to a client, a version of its catalogue and the switches that reading depends on.
+ * They hold nothing of any of them (the snapshot's address is only compared). Kept is what is seen
+ * a second time, up to PLANS, the oldest of a bucket goes first; a request holds the plan that it
+ * uses.
  */
 #include "dataplane/dataplane.h"
 
@@ -24,7 +25,7 @@ enum { BUCKETS = 256, WAYS = 4, SEEN = 1024, LONGEST_BODY = 4096, LONGEST_SQL = 
 struct dp_plans {
     struct dp_plan *way[BUCKETS][WAYS];
     uint8_t oldest[BUCKETS];
-    uint64_t seen[SEEN];         /* templates that came once */
+    uint64_t seen[SEEN]; /* templates that came once */
 };
 
 struct dp_plans *dp_plans_new(void)
@@ -118,7 +119,8 @@ static bool matches(const struct dp_plan *plan, ath_str body, ath_str hole[DP_FE
 
 static bool belongs(const struct dp_plan *p, const struct dp_plan_key *key)
 {
-    return p->snapshot == key->snapshot && p->version == key->version && p->max_rows == key->max_rows && p->fold == key->fold &&
+    return p->snapshot == key->snapshot && p->version == key->version &&
+           p->max_rows == key->max_rows && p->fold == key->fold &&
            str_eq(str_from(p->client, p->client_n), key->client);
 }
 
@@ -153,8 +155,11 @@ void dp_plan_use(const struct dp_plan *plan, const ath_str hole[DP_FEW], struct 
     memcpy(q->sql.few_type, plan->type, plan->params * sizeof(uint32_t));
     for (uint32_t i = 0; i < plan->holes; i++)
         q->sql.param[plan->hole[i].param] = hole[i];
-    q->stmt[0] = (ath_stmt){ .sql = plan->sql, .param = q->sql.param, .type = q->sql.type,
-                             .param_count = q->sql.count, .flags = ATH_PG_READ };
+    q->stmt[0] = (ath_stmt){ .sql = plan->sql,
+                             .param = q->sql.param,
+                             .type = q->sql.type,
+                             .param_count = q->sql.count,
+                             .flags = ATH_PG_READ };
 }
 
 /* ---- keeping ---- */
@@ -205,7 +210,8 @@ static bool overlap(const struct dp_hole *hole, uint32_t n)
     return false;
 }
 
-static bool seen_before(struct dp_plans *plans, ath_str body, const struct dp_hole *hole, uint32_t n)
+static bool seen_before(struct dp_plans *plans, ath_str body, const struct dp_hole *hole,
+                        uint32_t n)
 {
     uint64_t h = 0xcbf29ce484222325ull, *slot;
     size_t from = 0;
@@ -223,7 +229,7 @@ static bool seen_before(struct dp_plans *plans, ath_str body, const struct dp_ho
     return false;
 }
 
-struct room {                    /* a plan is one block */
+struct room { /* a plan is one block */
     char *at;
 };
 
@@ -251,7 +257,8 @@ struct keys_text {
 
 static struct keys_text keys_text_of(const struct dp *dp, const struct dp_fetch *f)
 {
-    struct keys_text k = { .text = dp_buf(dp), .length = dp_new(dp, (dp->items + 1) * sizeof(size_t)) };
+    struct keys_text k = { .text = dp_buf(dp),
+                           .length = dp_new(dp, (dp->items + 1) * sizeof(size_t)) };
 
     for (const struct dp_item *i = f->root.item; i && !i->star; i = i->next) {
         size_t from = k.text.n;
@@ -274,12 +281,13 @@ static void take_keys(struct room *r, const struct keys_text *k, struct dp_keys 
         keys->prefix[i] = str_from(text, k->length[i]);
 }
 
-static struct dp_plan *plan_new(const struct dp_plan_key *key, ath_str body, const struct dp_fetch *f,
-                                const struct dp_query *q, const struct keys_text *keys)
+static struct dp_plan *plan_new(const struct dp_plan_key *key, ath_str body,
+                                const struct dp_fetch *f, const struct dp_query *q,
+                                const struct keys_text *keys)
 {
     size_t size = sizeof(struct dp_plan) + key->client.n + body.n + q->sql.text.n + keys->text.n +
-                  keys->n * sizeof(ath_str) + f->root.relation->schema.n + f->root.relation->name.n +
-                  f->root.asked.n + 16 * (16 + DP_FEW);
+                  keys->n * sizeof(ath_str) + f->root.relation->schema.n +
+                  f->root.relation->name.n + f->root.asked.n + 16 * (16 + DP_FEW);
     struct dp_plan *p;
     struct room r;
 

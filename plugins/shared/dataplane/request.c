@@ -5,16 +5,46 @@
  */
 #include "dataplane/dataplane.h"
 
-enum slot { S_SELECT, S_COLUMNS, S_CONDITIONS, S_WHERE, S_WHERE2, S_WHERE3, S_LIMIT, S_OFFSET,
-            S_PAGE_SIZE, S_PAGE, S_SORT, S_ORDER, S_COUNT, S_HEAD, S_STRIP, S_GROUP, S_GRAIN, S_SUM,
-            S_STRATEGY, S_DEDUP, S_FROM, S_OPERATION, S_FIELDS, S_TABLE, S_TABLE2, S_TABLE3, S_SCHEMA,
-            S_SCHEMA2, SLOTS };
+enum slot {
+    S_SELECT,
+    S_COLUMNS,
+    S_CONDITIONS,
+    S_WHERE,
+    S_WHERE2,
+    S_WHERE3,
+    S_LIMIT,
+    S_OFFSET,
+    S_PAGE_SIZE,
+    S_PAGE,
+    S_SORT,
+    S_ORDER,
+    S_COUNT,
+    S_HEAD,
+    S_STRIP,
+    S_GROUP,
+    S_GRAIN,
+    S_SUM,
+    S_STRATEGY,
+    S_DEDUP,
+    S_FROM,
+    S_OPERATION,
+    S_FIELDS,
+    S_TABLE,
+    S_TABLE2,
+    S_TABLE3,
+    S_SCHEMA,
+    S_SCHEMA2,
+    SLOTS
+};
 
 static const struct {
     const char *key;
     uint8_t n, slot;
 } keys[] = {
-#define KEY(text, slot) { text, sizeof(text) - 1, slot }
+#define KEY(text, slot)                                                                            \
+    {                                                                                              \
+        text, sizeof(text) - 1, slot                                                               \
+    }
     KEY("table_name", S_TABLE),
     KEY("columns", S_COLUMNS),
     KEY("conditions", S_CONDITIONS),
@@ -50,7 +80,8 @@ static const struct {
 
 static void fill(const struct json *body, const struct json *slot[SLOTS])
 {
-    json_each(v, body) {
+    json_each(v, body)
+    {
         for (size_t i = 0; i < ATH_COUNT(keys); i++) {
             if (keys[i].n != v->key.n || memcmp(keys[i].key, v->key.p, v->key.n) != 0)
                 continue;
@@ -78,8 +109,10 @@ static int paging(struct dp *dp, const struct json *const slot[SLOTS], int64_t m
     int64_t size = dp->structured ? -1 : 100, page = 1, limit = -1, offset = 0, skipped = 0;
     int rc;
 
-    if ((rc = integer(dp, slot[S_PAGE_SIZE], &size)) < 0 || (rc = integer(dp, slot[S_PAGE], &page)) < 0 ||
-        (rc = integer(dp, slot[S_LIMIT], &limit)) < 0 || (rc = integer(dp, slot[S_OFFSET], &offset)) < 0)
+    if ((rc = integer(dp, slot[S_PAGE_SIZE], &size)) < 0 ||
+        (rc = integer(dp, slot[S_PAGE], &page)) < 0 ||
+        (rc = integer(dp, slot[S_LIMIT], &limit)) < 0 ||
+        (rc = integer(dp, slot[S_OFFSET], &offset)) < 0)
         return rc;
     if (page > 1 && size > 0 && __builtin_mul_overflow(page - 1, size, &skipped))
         return dp_refuse(dp, "current_page is too large");
@@ -133,10 +166,12 @@ static int order_one(struct dp *dp, const struct json *o, struct dp_node *node)
         dir = json_given(o, "order");
     if (!json_text(name).n)
         return dp_refuse(dp, "an order needs a column: %.*s", STR_ARG(o->raw));
-    json_each(v, o)
-        if (!str_is(v->key, "column") && !str_is(v->key, "field") && !str_is(v->key, "direction") &&
-            !str_is(v->key, "order") && !str_is(v->key, "ascending"))
-            return dp_refuse(dp, "unknown key \"%.*s\" in an order", STR_ARG(v->key));
+    json_each(
+        v, o) if (!str_is(v->key, "column") && !str_is(v->key, "field") &&
+                  !str_is(v->key, "direction") && !str_is(v->key, "order") &&
+                  !str_is(v->key, "ascending")) return dp_refuse(dp,
+                                                                 "unknown key \"%.*s\" in an order",
+                                                                 STR_ARG(v->key));
     if (up && up->type != JSON_TRUE && up->type != JSON_FALSE)
         return dp_refuse(dp, "ascending must be true or false");
     if (dir && (desc = direction(dir)) < 0)
@@ -167,13 +202,13 @@ static int order_map(struct dp *dp, const struct json *o, struct dp_node *node)
     const struct json **sorted = dp_new(dp, (o->count + 1) * sizeof(struct json *));
     uint32_t n = 0;
 
-    json_each(v, o)
-        sorted[n++] = v;
+    json_each(v, o) sorted[n++] = v;
     qsort(sorted, n, sizeof(struct json *), by_key);
     for (uint32_t i = 0; i < n; i++) {
         int desc = direction(sorted[i]), rc;
         if (sorted[i]->type != JSON_STRING)
-            return dp_refuse(dp, "sort direction for '%.*s' must be a string", STR_ARG(sorted[i]->key));
+            return dp_refuse(dp, "sort direction for '%.*s' must be a string",
+                             STR_ARG(sorted[i]->key));
         if (desc < 0)
             return dp_refuse(dp, "unknown sort direction %.*s for '%.*s'", STR_ARG(sorted[i]->raw),
                              STR_ARG(sorted[i]->key));
@@ -193,7 +228,8 @@ int dp_read_order(struct dp *dp, const struct json *order, struct dp_node *node)
         return is_one_order(order) ? order_one(dp, order, node) : order_map(dp, order, node);
     if (order->type != JSON_ARRAY)
         return dp_refuse(dp, "an order must be an object or an array");
-    json_each(v, order) {
+    json_each(v, order)
+    {
         if (v->type != JSON_OBJECT)
             return dp_refuse(dp, "an order must be an object, not %.*s", STR_ARG(v->raw));
         rc = is_one_order(v) ? order_one(dp, v, node) : order_map(dp, v, node);
@@ -258,10 +294,14 @@ static int counting(struct dp *dp, const struct json *const slot[SLOTS], struct 
     else if (str_is(word, "estimated") && !dp->structured)
         f->count = DP_COUNT_ESTIMATED;
     else if (count && dp->structured)
-        return dp_refuse(dp, "unsupported structured gateway fetch count option '%.*s'; only 'exact' is "
-                             "supported", STR_ARG(count->type == JSON_STRING ? word : count->raw));
+        return dp_refuse(
+            dp,
+            "unsupported structured gateway fetch count option '%.*s'; only 'exact' is "
+            "supported",
+            STR_ARG(count->type == JSON_STRING ? word : count->raw));
     else if (count)
-        return dp_refuse(dp, "count must be exact, planned or estimated, not %.*s", STR_ARG(count->raw));
+        return dp_refuse(dp, "count must be exact, planned or estimated, not %.*s",
+                         STR_ARG(count->raw));
     if (head && head->type != JSON_TRUE && head->type != JSON_FALSE)
         return dp_refuse(dp, "head must be true or false, not %.*s", STR_ARG(head->raw));
     f->head = head && head->type == JSON_TRUE;
@@ -317,11 +357,13 @@ int dp_read_fetch(struct dp *dp, const struct json *body, const struct dp_limits
     codes(dp, slot[S_SELECT] || (slot[S_FROM] && !slot[S_TABLE] && !slot[S_TABLE2]));
     f->structured = dp->structured;
     if (slot[S_OPERATION] && slot[S_SELECT])
-        return dp_refuse(dp, "first-class direct AST request bodies are not supported on /gateway/fetch "
-                             "in this Athena release; use table_name plus select");
+        return dp_refuse(
+            dp, "first-class direct AST request bodies are not supported on /gateway/fetch "
+                "in this Athena release; use table_name plus select");
     if (dp->structured && ((slot[S_FROM] && !slot[S_TABLE]) || slot[S_FIELDS]))
-        return dp_refuse(dp, "first-class direct AST request bodies are not supported on /gateway/fetch "
-                             "in this Athena release; use table_name plus select");
+        return dp_refuse(
+            dp, "first-class direct AST request bodies are not supported on /gateway/fetch "
+                "in this Athena release; use table_name plus select");
     if ((rc = selector(dp, slot, &f->root)) < 0)
         return rc;
     rc = slot[S_SELECT] ? dp_read_select(dp, slot[S_SELECT], &f->root)

@@ -1,7 +1,8 @@
-/* The answer of a fetch: rows as JSON between the envelope's members, in the byte order of their keys.
+/* The answer of a fetch: rows as JSON between the envelope's members, in the byte order of their
+ * keys.
  *
- * Cells are typed text; each column's form and its key with quotes and colon are made once. When the
- * first row is written its size tells how much room all of them will take.
+ * Cells are typed text; each column's form and its key with quotes and colon are made once. When
+ * the first row is written its size tells how much room all of them will take.
  */
 #include "dataplane/dataplane.h"
 
@@ -9,7 +10,7 @@
 
 struct column {
     ath_str key;
-    ath_str prefix;              /* ,"key": */
+    ath_str prefix; /* ,"key": */
     struct typed type;
 };
 
@@ -145,7 +146,9 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
 {
     const ath_column *of;
     uint32_t skip = q->counted ? 2 : 0, n = ath_host_->pg->columns(rows, &of);
-    struct dp_table t = { .rows = rows, .column = skip, .columns = n > skip ? n - skip : 0,
+    struct dp_table t = { .rows = rows,
+                          .column = skip,
+                          .columns = n > skip ? n - skip : 0,
                           .count = q->rows ? ath_host_->pg->count(rows) : 0 };
     struct column *c = dp_new(dp, (t.columns + 1) * sizeof(*c));
     size_t *at = NULL, data_from;

@@ -3,8 +3,8 @@
  *     item     := "*" | [alias ":"] col ["::" cast] | col " as " alias | relation
  *     relation := [alias ":"] target ["!" (inner | left | fk_column | constraint)]* "(" [list] ")"
  *
- * A column may be a path into JSON: data->address->>city. A plain name costs one look; the grammar is
- * only entered when a byte asks for it.
+ * A column may be a path into JSON: data->address->>city. A plain name costs one look; the grammar
+ * is only entered when a byte asks for it.
  */
 #include "dataplane/dataplane.h"
 
@@ -15,16 +15,17 @@ struct grammar {
     uint32_t depth;
 };
 
-struct parts {                   /* of one item, as its text has them */
+struct parts { /* of one item, as its text has them */
     ath_str alias, name, cast;
     ath_str mod[4];
     uint32_t mods;
-    bool quoted;                 /* the name was in quotes: no path, no star */
+    bool quoted; /* the name was in quotes: no path, no star */
     bool relation;
 };
 
 static int list(struct grammar *g, struct dp_node *node);
-static int select_array(struct dp *dp, const struct json *list, struct dp_node *node, uint32_t depth);
+static int select_array(struct dp *dp, const struct json *list, struct dp_node *node,
+                        uint32_t depth);
 static int select_object(struct dp *dp, const struct json *o, struct dp_node *node, uint32_t depth);
 
 #define refuse(dp, ...) ath_raise((dp)->e, (dp)->select_code, __VA_ARGS__)
@@ -37,7 +38,8 @@ struct dp_node *dp_node_new(struct dp *dp, struct dp_node *parent)
     for (const struct dp_node *p = parent; p; p = p->parent)
         depth++;
     if (++dp->relations > DP_RELATIONS || depth > DP_DEPTH + 1) {
-        refuse(dp, "more than %d relations, or more than %d inside each other", DP_RELATIONS, DP_DEPTH);
+        refuse(dp, "more than %d relations, or more than %d inside each other", DP_RELATIONS,
+               DP_DEPTH);
         return NULL;
     }
     n = dp_new(dp, sizeof(*n));
@@ -79,7 +81,8 @@ static int settle(struct dp *dp, struct dp_node *node)
         if (i->key.n != last->key.n || (last->key.n && i->key.p[0] != last->key.p[0]) ||
             i->star != last->star || !str_eq(i->key, last->key))
             continue;
-        if (i->child || last->child || i->cast != last->cast || !str_eq(i->ref.name, last->ref.name))
+        if (i->child || last->child || i->cast != last->cast ||
+            !str_eq(i->ref.name, last->ref.name))
             return refuse(dp, "output name \"%.*s\" is used twice", STR_ARG(last->key));
         while (i->next != last)
             i = i->next;
@@ -298,8 +301,9 @@ static int list(struct grammar *g, struct dp_node *node)
 
 static bool is_word(ath_str s)
 {
-    static const bool plain[256] = { ['a' ... 'z'] = true, ['A' ... 'Z'] = true,
-                                     ['0' ... '9'] = true, ['_'] = true };
+    static const bool plain[256] = {
+        ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['_'] = true
+    };
     size_t i = 0;
 
     while (i < s.n && plain[(unsigned char)s.p[i]])
@@ -337,8 +341,21 @@ static int count_of(struct dp *dp, const struct json *v, int64_t *ret)
     return 0;
 }
 
-enum member { M_SKIP, M_FROM, M_SELECT, M_WHERE, M_ORDER, M_LIMIT, M_OFFSET, M_AS, M_VIA, M_SCHEMA, M_KEY,
-              M_JOIN, M_UNKNOWN };
+enum member {
+    M_SKIP,
+    M_FROM,
+    M_SELECT,
+    M_WHERE,
+    M_ORDER,
+    M_LIMIT,
+    M_OFFSET,
+    M_AS,
+    M_VIA,
+    M_SCHEMA,
+    M_KEY,
+    M_JOIN,
+    M_UNKNOWN
+};
 
 static enum member member_of(ath_str key)
 {
@@ -346,12 +363,24 @@ static enum member member_of(ath_str key)
         const char *key;
         enum member m;
     } known[] = {
-        { "select", M_SELECT },       { "fields", M_SELECT },      { "where", M_WHERE },
-        { "where_filters", M_WHERE }, { "where_clause", M_WHERE }, { "orderBy", M_ORDER },
-        { "order_by", M_ORDER },      { "limit", M_LIMIT },        { "offset", M_OFFSET },
-        { "from", M_FROM },           { "table_name", M_FROM },    { "as", M_AS },
-        { "via", M_VIA },             { "schema", M_SCHEMA },      { "schema_name", M_SCHEMA },
-        { "foreign_key", M_KEY },     { "join", M_JOIN },          { "join_type", M_JOIN },
+        { "select", M_SELECT },
+        { "fields", M_SELECT },
+        { "where", M_WHERE },
+        { "where_filters", M_WHERE },
+        { "where_clause", M_WHERE },
+        { "orderBy", M_ORDER },
+        { "order_by", M_ORDER },
+        { "limit", M_LIMIT },
+        { "offset", M_OFFSET },
+        { "from", M_FROM },
+        { "table_name", M_FROM },
+        { "as", M_AS },
+        { "via", M_VIA },
+        { "schema", M_SCHEMA },
+        { "schema_name", M_SCHEMA },
+        { "foreign_key", M_KEY },
+        { "join", M_JOIN },
+        { "join_type", M_JOIN },
     };
 
     for (size_t i = 0; i < ATH_COUNT(known); i++)
@@ -433,9 +462,7 @@ static int relation_object(struct dp *dp, const struct json *o, const struct par
         return refuse(dp, "relation \"%.*s\" has a schema twice", STR_ARG(child->key));
     if (schema)
         child->schema = str_trim(json_text(schema));
-    json_each(v, o)
-        if ((rc = query_member(dp, v, child, depth + 1)) < 0)
-            return rc;
+    json_each(v, o) if ((rc = query_member(dp, v, child, depth + 1)) < 0) return rc;
     if (!child->item)
         return refuse(dp, "relation \"%.*s\" selects nothing", STR_ARG(child->key));
     return 0;
@@ -447,7 +474,8 @@ static int select_object(struct dp *dp, const struct json *o, struct dp_node *no
 
     if (depth > DP_DEPTH)
         return refuse(dp, "more than %d relations inside each other", DP_DEPTH);
-    json_each(v, o) {
+    json_each(v, o)
+    {
         struct parts p = { .name = v->key, .quoted = true };
         const struct json *from = json_given(v, "from"), *as = json_given(v, "as");
         if (v->type == JSON_FALSE)
@@ -509,11 +537,13 @@ static int select_element(struct dp *dp, const struct json *v, struct dp_node *n
     return refuse(dp, "kind must be \"column\" or \"relation\" for \"%.*s\"", STR_ARG(p.name));
 }
 
-static int select_array(struct dp *dp, const struct json *elements, struct dp_node *node, uint32_t depth)
+static int select_array(struct dp *dp, const struct json *elements, struct dp_node *node,
+                        uint32_t depth)
 {
     if (depth > DP_DEPTH)
         return refuse(dp, "more than %d relations inside each other", DP_DEPTH);
-    json_each(v, elements) {
+    json_each(v, elements)
+    {
         int rc = v->type == JSON_STRING ? dp_read_items(dp, v->text, node)
                                         : select_element(dp, v, node, depth);
         if (rc < 0)

@@ -2,18 +2,19 @@
  *
  *     SELECT t0."id", t0."name" FROM "public"."items" AS t0 WHERE t0."id" = $1 LIMIT $2
  *
- * Columns of the root are sent as they are: our side makes their JSON (sdk/lib/typed.h). An embedded
- * relation is JSON made by the database, in a sub-select of its own per row:
+ * Columns of the root are sent as they are: our side makes their JSON (sdk/lib/typed.h). An
+ * embedded relation is JSON made by the database, in a sub-select of its own per row:
  *
  *     one    (SELECT row_to_json(r) FROM (SELECT t1."name" FROM ... WHERE <join> LIMIT 1) AS r)
  *     many   array_to_json(ARRAY(SELECT r FROM (SELECT ... ORDER BY ... LIMIT $3) AS r))
  *
  * An exact count shares the snapshot, because it shares the statement:
  *
- *     SELECT c.n, r.* FROM (SELECT count(*) AS n FROM ...) AS c LEFT JOIN (SELECT true, ...) AS r ON true
+ *     SELECT c.n, r.* FROM (SELECT count(*) AS n FROM ...) AS c LEFT JOIN (SELECT true, ...) AS r
+ * ON true
  *
- * The conditions of a node are written once; where they are needed again, the text is copied with the
- * numbers of its parameters.
+ * The conditions of a node are written once; where they are needed again, the text is copied with
+ * the numbers of its parameters.
  */
 #include "dataplane/dataplane.h"
 
@@ -102,7 +103,8 @@ static int items_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
 
 /* ---- conditions ---- */
 
-static int pred_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node, const struct dp_pred *p)
+static int pred_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node,
+                    const struct dp_pred *p)
 {
     int rc;
 
@@ -311,8 +313,10 @@ static void plan_sql(struct dp *dp, struct dp_query *q, const struct dp_node *ro
     buf_lit(&q->plan, "EXPLAIN (FORMAT JSON) SELECT 1");
     from_sql(&q->plan, root->relation, 't', root->number);
     again(&q->plan, &q->sql.text, root);
-    q->stmt[q->stmt_count++] = (ath_stmt){ .sql = q->plan.p, .param = q->sql.param,
-                                           .type = q->sql.type, .param_count = q->sql.count,
+    q->stmt[q->stmt_count++] = (ath_stmt){ .sql = q->plan.p,
+                                           .param = q->sql.param,
+                                           .type = q->sql.type,
+                                           .param_count = q->sql.count,
                                            .flags = ATH_PG_READ };
 }
 
@@ -339,8 +343,10 @@ int dp_fetch_sql(struct dp *dp, const struct dp_fetch *f, struct dp_query *ret)
     }
     if (rc < 0)
         return rc;
-    ret->stmt[0] = (ath_stmt){ .sql = ret->sql.text.p, .param = ret->sql.param,
-                               .type = ret->sql.type, .param_count = ret->sql.count,
+    ret->stmt[0] = (ath_stmt){ .sql = ret->sql.text.p,
+                               .param = ret->sql.param,
+                               .type = ret->sql.type,
+                               .param_count = ret->sql.count,
                                .flags = ATH_PG_READ };
     if (f->count == DP_COUNT_PLANNED || f->count == DP_COUNT_ESTIMATED)
         plan_sql(dp, ret, root);
@@ -384,7 +390,8 @@ void dp_digest_shape(const struct dp_query *q, const struct dp_fetch *f, uint64_
     add(ret, &options, sizeof(options));
     for (const struct dp_item *i = f->root.item; i; i = i->next)
         if (!(i->ref.exact && i->key.p == i->ref.name.p))
-            add(ret, i->key.n ? i->key.p : "", i->key.n); /* output names of the root are not in the SQL */
+            add(ret, i->key.n ? i->key.p : "",
+                i->key.n); /* output names of the root are not in the SQL */
     if (f->group.by.n) {
         add(ret, f->group.by.p, f->group.by.n);
         add(ret, f->group.sum.n ? f->group.sum.p : "", f->group.sum.n);

@@ -12,22 +12,22 @@
 
 enum { OID_TEXT = 25, OID_JSON = 114, OID_JSONB = 3802, OID_TEXT_ARRAY = 1009, OID_INT4 = 23 };
 
-struct side {                    /* what is compared: a column after path and cast */
+struct side { /* what is compared: a column after path and cast */
     uint32_t type;
     bool array, json, range, text;
 };
 
 static const char *const comparison[] = {
-    [DP_EQ] = " = ",      [DP_NEQ] = " <> ",     [DP_GT] = " > ",
-    [DP_GTE] = " >= ",    [DP_LT] = " < ",       [DP_LTE] = " <= ",
-    [DP_LIKE] = " LIKE ", [DP_ILIKE] = " ILIKE ", [DP_CONTAINS] = " @> ",
-    [DP_CONTAINED] = " <@ ",
+    [DP_EQ] = " = ",        [DP_NEQ] = " <> ",       [DP_GT] = " > ",      [DP_GTE] = " >= ",
+    [DP_LT] = " < ",        [DP_LTE] = " <= ",       [DP_LIKE] = " LIKE ", [DP_ILIKE] = " ILIKE ",
+    [DP_CONTAINS] = " @> ", [DP_CONTAINED] = " <@ ",
 };
 
 static const char *op_word(const struct dp_pred *p)
 {
-    static const char *const word[] = { "",     "eq",    "neq", "gt", "gte",      "lt",        "lte",
-                                        "like", "ilike", "is",  "in", "contains", "containedBy" };
+    static const char *const word[] = { "",   "eq",       "neq",        "gt",    "gte",
+                                        "lt", "lte",      "like",       "ilike", "is",
+                                        "in", "contains", "containedBy" };
 
     return word[p->op];
 }
@@ -86,7 +86,8 @@ static struct side side_of(const struct dp_pred *p)
 {
     const ath_attribute *a = p->ref.column;
     const struct dp_step *last = p->ref.path;
-    struct side s = { .type = a->base_type, .array = a->element != 0,
+    struct side s = { .type = a->base_type,
+                      .array = a->element != 0,
                       .range = a->kind == 'r' || a->kind == 'm' || a->category == 'R' };
 
     if (last) {
@@ -165,7 +166,8 @@ static int any_of_arrays(struct dp *dp, struct dp_sql *sql, const struct dp_node
     int rc;
 
     buf_lit(&sql->text, "(false");
-    json_each(v, p->value) {
+    json_each(v, p->value)
+    {
         if (v->type == JSON_NULL)
             continue;
         if (++n > DP_TEXT_TERMS)
@@ -187,13 +189,15 @@ static int json_items(struct dp *dp, const struct json *list, ath_str *ret)
     struct json *copy = dp_new(dp, sizeof(*copy)), **to = (struct json **)(uintptr_t)&copy->first;
 
     copy->type = JSON_ARRAY;
-    json_each(v, list) {
+    json_each(v, list)
+    {
         struct json *item = dp_new(dp, sizeof(*item));
         ath_str text;
         int rc = dp_value(dp, v, OID_JSONB, false, &text);
         if (rc < 0)
             return rc;
-        *item = (struct json){ .type = v->type == JSON_NULL ? JSON_NULL : JSON_STRING, .text = text };
+        *item =
+            (struct json){ .type = v->type == JSON_NULL ? JSON_NULL : JSON_STRING, .text = text };
         *to = item;
         to = (struct json **)(uintptr_t)&item->next;
     }
@@ -242,7 +246,8 @@ static int contain_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *
     if (v->type == JSON_NULL)
         return wrong_value(dp, p, "a value");
     dp->fixed = true;
-    if (s->array && v->type != JSON_ARRAY && !(v->type == JSON_STRING && str_starts(v->text, "{"))) {
+    if (s->array && v->type != JSON_ARRAY &&
+        !(v->type == JSON_STRING && str_starts(v->text, "{"))) {
         one.next = NULL; /* one element: an array of it */
         list.first = &one;
         v = &list;
@@ -328,7 +333,8 @@ static int room_id(struct dp *dp, const struct dp_pred *p, const struct side *s)
         why = "room_id wildcard '*' is not allowed";
     else if (v->type == JSON_NUMBER && !json_i64(v, &i))
         why = "room_id must be an integer";
-    else if (v->type == JSON_STRING ? !str_i64(text, &i) : v->type != JSON_NUMBER && v->type != JSON_ARRAY)
+    else if (v->type == JSON_STRING ? !str_i64(text, &i)
+                                    : v->type != JSON_NUMBER && v->type != JSON_ARRAY)
         why = "room_id must be numeric";
     return why ? dp_refuse(dp, "%s", why) : 0;
 }

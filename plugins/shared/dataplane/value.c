@@ -1,5 +1,5 @@
-/* JSON values as parameter texts. The parameter's type, the column's own, decides what a text means;
- * PostgreSQL refuses what does not fit (data_exception), nothing is guessed here.
+/* JSON values as parameter texts. The parameter's type, the column's own, decides what a text
+ * means; PostgreSQL refuses what does not fit (data_exception), nothing is guessed here.
  */
 #include "dataplane/dataplane.h"
 
@@ -11,7 +11,8 @@ static int no_nul(struct dp *dp, const struct json *v)
 {
     if (!v->nul)
         return 0;
-    return ath_raise(dp->e, "invalid_text_encoding", "a value holds U+0000, which cannot be stored");
+    return ath_raise(dp->e, "invalid_text_encoding",
+                     "a value holds U+0000, which cannot be stored");
 }
 
 /* An element in quotes, with the two characters escaped that end or escape it. */
@@ -31,7 +32,8 @@ static int elements(struct dp *dp, struct buf *b, const struct json *list, bool 
     int rc = 0;
 
     buf_char(b, '{');
-    json_each(v, list) {
+    json_each(v, list)
+    {
         if (v->type == JSON_NULL && !nulls)
             continue;
         if (b->p[b->n - 1] != '{')
