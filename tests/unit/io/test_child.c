@@ -202,17 +202,18 @@ START_TEST(a_timeout_terminates_and_then_kills)
 }
 END_TEST
 
-static int cancel_soon(ath_task *t, const ath_done *d, ath_err *e)
+static void cancel_at_line(ath_task *t, void *arg, int fd, ath_str text)
 {
-    (void)d, (void)e;
+    on_line(t, arg, fd, text);
     task_cancel(t);
-    return 0;
 }
 
 static int start_and_cancel(ath_task *t, void *arg, ath_err *e)
 {
-    ck_assert_int_eq(task_after(t, 50, cancel_soon, NULL, e), 0);
-    return start(t, arg, e);
+    const struct how *h = arg;
+    ath_child c = { .size = sizeof(c), .argv = h->argv, .line = cancel_at_line };
+
+    return task_spawn(t, &c, on_end, NULL, e);
 }
 
 START_TEST(canceling_ends_the_whole_group)
