@@ -285,6 +285,10 @@ int client_unavailable(const struct db_client *c, uint64_t retry_ms, ath_err *e)
     err_raise(e, "client_unavailable",
               "Postgres client is configured but has no active connection pool");
     refuse(e, "is configured but currently unavailable", c->shown);
+    if (atomic_load(&c->unusable)) { /* waiting does not help, and the reason is the operator's */
+        err_hint(e, "An operator has to correct the connection URI of this client.");
+        return e->rc;
+    }
     buf_u64(&b, seconds);
     err_detail(e, "retry_after", buf_view(&b));
     buf_free(&b);

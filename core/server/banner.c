@@ -32,8 +32,8 @@ static void print_files(const struct config *c)
     print_path("config file", c->path, cwd);
     fprintf(stderr, "\nconfig seeded default: %s\n", c->seeded ? "yes" : "no");
     print_path("config .env", c->dotenv, cwd);
-    fprintf(stderr, " (%s)\nworking directory: %s\n", c->dotenv_status ? c->dotenv_status : "not found",
-            cwd);
+    fprintf(stderr, " (%s)\nworking directory: %s\n",
+            c->dotenv_status ? c->dotenv_status : "not found", cwd);
     free(known);
 }
 
