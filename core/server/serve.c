@@ -29,6 +29,7 @@
 #include "plugin/stage.h"
 #include "server/account.h"
 #include "server/banner.h"
+#include "server/capabilities.h"
 #include "server/inspect.h"
 #include "server/loops.h"
 #include "server/notify.h"
@@ -50,7 +51,7 @@ struct server {
     uint32_t reload_count;
     uv_signal_t signal[5];
     uv_timer_t watch, step;
-    uint64_t step_until_ms, watchdog_at_ms;
+    uint64_t step_until_ms, watchdog_at_ms, probe_at_ms;
     bool stopping;
     atomic_bool listening;
     int status;
@@ -407,6 +408,10 @@ static void on_watch(uv_timer_t *h)
     if (every && now >= s->watchdog_at_ms) {
         notify_send("WATCHDOG=1");
         s->watchdog_at_ms = now + every;
+    }
+    if (now >= s->probe_at_ms) {
+        capabilities_probe();
+        s->probe_at_ms = now + CAPABILITIES_EVERY_MS;
     }
 }
 
