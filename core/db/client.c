@@ -44,7 +44,8 @@ int db_start(const struct db_options *o, ath_loop *const *loops, uint32_t n, ath
 static void client_free(struct db_client *c)
 {
     db_catalog_free(c->catalog);
-    target_unref(c->target);
+    if (c->target)
+        target_unref(c->target);
     free(c->pool);
     free(c->name);
     free(c->shown);
@@ -184,7 +185,12 @@ static void replace_target(struct db_client *c, struct db_target *target)
     before = c->target;
     c->target = target;
     pthread_mutex_unlock(&lock);
-    target_unref(before);
+    if (!before) { /* it could not even be tried until now */
+        atomic_store(&c->down, false);
+        atomic_store(&c->unusable, false);
+    } else {
+        target_unref(before);
+    }
     for (uint32_t i = 0; i < db_process.loop_count; i++) {
         struct retarget *r = MEM_NEW(struct retarget);
         *r = (struct retarget){ c, db_process.loops[i] };
@@ -209,6 +215,24 @@ int db_client_put(const char *name, const char *uri, const char *source, ath_err
         replace_target(c, target);
     else
         publish(client_new(key, name, source, target));
+    return 0;
+}
+
+int db_client_put_unusable(const char *name, const char *source, const char *reason, ath_err *e)
+{
+    char folded[NAME_MAX_BYTES];
+    struct db_client *c;
+    ath_str key;
+
+    if (!fold(str_of(name), folded, &key))
+        return err_fail(e, ATH_E_CONFIG, "name of the client is empty or too long");
+    if (db_client_find(key))
+        return 0;
+    c = client_new(key, name, source, NULL);
+    c->down_reason = mem_dup_z(reason);
+    atomic_store(&c->down, true);
+    atomic_store(&c->unusable, true);
+    publish(c);
     return 0;
 }
 
@@ -261,6 +285,10 @@ int client_unavailable(const struct db_client *c, uint64_t retry_ms, ath_err *e)
     err_raise(e, "client_unavailable",
               "Postgres client is configured but has no active connection pool");
     refuse(e, "is configured but currently unavailable", c->shown);
+    if (atomic_load(&c->unusable)) { /* waiting does not help, and the reason is the operator's */
+        err_hint(e, "An operator has to correct the connection URI of this client.");
+        return e->rc;
+    }
     buf_u64(&b, seconds);
     err_detail(e, "retry_after", buf_view(&b));
     buf_free(&b);
@@ -306,7 +334,7 @@ void db_client_stats(const struct db_client *c, struct db_pool_stats *ret)
         .size = atomic_load(&c->connections),
         .idle = atomic_load(&c->idle),
         .waiting = atomic_load(&c->waiting),
-        .max = db_process.options.pool_max,
+        .max = atomic_load(&c->unusable) ? 0 : db_process.options.pool_max,
         .up = atomic_load(&c->up),
     };
 }
@@ -336,8 +364,11 @@ static void warm_pools(void *arg)
 
     if (!db_loop_of(l))
         return;
-    for (size_t i = 0; i < db_client_count(); i++)
-        pgpool_warm(pgpool_of(db_client_at(i), l));
+    for (size_t i = 0; i < db_client_count(); i++) {
+        struct db_client *c = db_client_at(i);
+        if (!atomic_load(&c->unusable))
+            pgpool_warm(pgpool_of(c, l));
+    }
 }
 
 void db_warm(ath_loop *control, ath_fn *ready, void *arg)
@@ -349,7 +380,12 @@ void db_warm(ath_loop *control, ath_fn *ready, void *arg)
     atomic_store(&w->left, n + 1);
     for (uint32_t i = 0; i < db_process.loop_count && db_process.options.pool_min; i++)
         loop_post(db_process.loops[i], warm_pools, db_process.loops[i]);
-    for (size_t i = 0; i < n; i++)
-        db_catalog_warm(db_client_at(i), warm_step, w);
+    for (size_t i = 0; i < n; i++) {
+        struct db_client *c = db_client_at(i);
+        if (atomic_load(&c->unusable))
+            warm_step(w);
+        else
+            db_catalog_warm(c, warm_step, w);
+    }
     warm_step(w);
 }

@@ -33,6 +33,7 @@ struct db_client {
     atomic_uint idle, waiting;
     atomic_bool up;              /* the last connection attempt worked */
     atomic_bool down;            /* it failed; neither: none was made yet */
+    atomic_bool unusable;        /* its URI cannot be used: no pools, refused as unavailable */
     char *down_reason;           /* words of the last failed attempt, redacted; under a lock */
 };
 
@@ -45,6 +46,10 @@ void db_loop_fini(ath_loop *l);             /* closes its connections; the loop 
 /* Adds or replaces. `uri` is postgres://, postgresql:// or athena://, with several hosts and
  * target_session_attrs if wanted. Refused (ATH_E_CONFIG) without ever showing the password. */
 int db_client_put(const char *name, const char *uri, const char *source, ath_err *e);
+
+/* Adds a client whose URI cannot be used, for callers to be told so; `reason` shows no secret. Nothing
+ * happens when the name is there already; db_client_put() with a URI that works heals it. */
+int db_client_put_unusable(const char *name, const char *source, const char *reason, ath_err *e);
 struct db_client *db_client_find(ath_str name);  /* trimmed and folded; NULL: none */
 size_t db_client_count(void);
 struct db_client *db_client_at(size_t i);        /* in order of adding */

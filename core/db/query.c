@@ -255,6 +255,8 @@ int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_
         return rc;
     if (unlikely(!db_loop_of(task->loop)))
         return err_fail(e, ATH_E_CANCELED, "the loop serves no databases any more");
+    if (unlikely(atomic_load_explicit(&client->unusable, memory_order_relaxed)))
+        return client_unavailable(client, 0, e);
     pool = pgpool_of(client, task->loop);
     if ((rc = pgpool_admit(pool, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0)
         return rc;

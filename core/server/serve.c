@@ -28,6 +28,8 @@
 #include "plugin/host.h"
 #include "plugin/stage.h"
 #include "server/account.h"
+#include "server/banner.h"
+#include "server/capabilities.h"
 #include "server/inspect.h"
 #include "server/loops.h"
 #include "server/notify.h"
@@ -47,9 +49,9 @@ struct server {
     bool staged;                 /* stage_up() has succeeded */
     struct setup *reloaded[RELOADS_MOST]; /* configurations that running tasks may still look at */
     uint32_t reload_count;
-    uv_signal_t signal[4];
+    uv_signal_t signal[5];
     uv_timer_t watch, step;
-    uint64_t step_until_ms, watchdog_at_ms;
+    uint64_t step_until_ms, watchdog_at_ms, probe_at_ms;
     bool stopping;
     atomic_bool listening;
     int status;
@@ -84,9 +86,10 @@ static int databases_start(struct server *s, ath_err *e)
         return rc;
     for (size_t i = 0; i < clients->n; i++) {
         struct config_client *c = &clients->client[i];
-        if (c->problem)
-            continue;
-        if (db_client_put(c->shown.p, c->uri.p, "config", e) < 0)
+        const char *source = c->logging_override ? "gateway_logging_override" : "config";
+        rc = c->problem ? db_client_put_unusable(c->shown.p, source, c->problem, e)
+                        : db_client_put(c->shown.p, c->uri.p, source, e);
+        if (rc < 0)
             log_write(ATH_WARN, "athena::clients", "client \"%s\" is not served: %.*s", c->name.p,
                       (int)e->message_n, e->message);
     }
@@ -242,10 +245,7 @@ static void say_start(struct server *s)
               c->daemon.enabled ? "true" : "false",
               c->api.prometheus_metrics_enabled ? "true" : "false", s->setup->registry->count,
               db_client_count());
-    fprintf(stderr, "=== Athena server starting ===\nversion: %s\nconfig source: %s\n"
-            "config file: %s\nlisten: %s:%u\nhttp workers: %u\n", athena_version,
-            s->setup->config->label, s->setup->config->path ? s->setup->config->path : "none",
-            c->server.host.p, acceptor_port(s->acceptor), s->loops.http_count);
+    banner_print(s->setup, acceptor_port(s->acceptor), s->loops.http_count);
 }
 
 static void warm_done(void *arg)
@@ -389,8 +389,8 @@ static void on_signal(uv_signal_t *h, int number)
 {
     struct server *s = h->data;
 
-    if (number == SIGTERM || number == SIGINT) {
-        stop_begin(s, number == SIGTERM ? "SIGTERM" : "SIGINT");
+    if (number == SIGTERM || number == SIGINT || number == SIGQUIT) {
+        stop_begin(s, number == SIGTERM ? "SIGTERM" : number == SIGINT ? "SIGINT" : "SIGQUIT");
         return;
     }
     if (number == SIGHUP)
@@ -409,11 +409,15 @@ static void on_watch(uv_timer_t *h)
         notify_send("WATCHDOG=1");
         s->watchdog_at_ms = now + every;
     }
+    if (now >= s->probe_at_ms) {
+        capabilities_probe();
+        s->probe_at_ms = now + CAPABILITIES_EVERY_MS;
+    }
 }
 
 static void handles_start(struct server *s)
 {
-    static const int number[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+    static const int number[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 };
     uv_loop_t *uv = &loops_control(&s->loops)->uv;
 
     for (size_t i = 0; i < ATH_COUNT(number); i++) {

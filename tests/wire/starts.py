@@ -4,7 +4,7 @@ Parts that can be explained in admin-start.differences:
     served, exit        whether /ping answers; the exit status (after a signal: the recorded one)
     says:LABEL          a line `LABEL: value` of the banner on standard error
     names:WORD          what the message of a refused start must name
-    client:NAME         a client's state at /metrics: source, connected, size of its pool
+    client:NAME         a client at /metrics is there; client:NAME:up, :source, :pool: its state and the size of its pool
     gauge:NAME          a value at /metrics
     file:NAME           a log file: has lines, or is empty
     asks:PATH           the answer of a route
@@ -75,7 +75,11 @@ class Start:
             return f.read()
 
     def listens_at(self):
-        return int((self.said("listen") or f":{self.port}").rsplit(":", 1)[1])
+        """The port that ours says it has."""
+        m = re.search(r"^listen: .*:(\d+)$", self.stderr(), re.M)
+        if not m:
+            raise ConnectionError("no port yet")
+        return int(m[1])
 
     def get(self, path):
         c = http.client.HTTPConnection("127.0.0.1", self.listens_at(), timeout=5)
@@ -134,8 +138,12 @@ def client_gaps(start, probe):
             break
         time.sleep(0.05)
     for name in sorted(want.keys() | have.keys()):
-        if want.get(name) != have.get(name):
+        if name not in want or name not in have:
             yield f"client:{name}", f"{want.get(name)} recorded, {have.get(name)} seen"
+            continue
+        for part, a, b in zip(("up", "source", "pool"), want[name], have[name]):
+            if a != b:
+                yield f"client:{name}:{part}", f"{a} recorded, {b} seen"
 
 
 def file_gaps(start, files):
