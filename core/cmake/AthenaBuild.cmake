@@ -17,6 +17,11 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
 endif()
 set(ATHENA_LINK_HARDENING -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
 
+if(CMAKE_INTERPROCEDURAL_OPTIMIZATION AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    # At link time gcc 12 warns of copies on paths that cannot be taken (an empty text's last byte).
+    add_link_options(-Wno-stringop-overflow)
+endif()
+
 add_compile_definitions(_GNU_SOURCE)
 if(ATHENA_SANITIZE)
     add_compile_options(-fsanitize=${ATHENA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
