@@ -177,8 +177,10 @@ void reference_sample_head(struct buf *b, const char *const *plugins, size_t n)
     for (size_t i = 0; i < n; i++)
         buf_printf(b, "%s%s", i ? ", " : "", plugins[i]);
     buf_lit(b, "]\n#optional_plugins: []   # may fail to load\n\n"
-               "# Logical names of databases.\n"
-               "postgres_clients: []\n"
-               "#- athena_logging: ${POSTGRES_ATHENA_LOGGING_URI}\n"
-               "#- app: postgres://app@db.internal/app\n\n");
+               "# Logical names of databases, each with its URI. The control plane is one of them: see "
+               "gateway.logging_client.\n"
+               "postgres_clients:\n"
+               "- app: ${POSTGRES_APP_URI}\n"
+               "#- acme: postgres://acme@db.internal/acme\n"
+               "#- athena_logging: ${POSTGRES_ATHENA_LOGGING_URI}\n\n");
 }

@@ -19,7 +19,8 @@ void reference_markdown(struct buf *b, const struct config_table *t);
  * for real, because what we ship decides otherwise than an old file; may be NULL. */
 void reference_sample(struct buf *b, const struct config_table *t, const char *const *stated);
 
-/* The head of a sample main file: the list of plugins, clients, named once. */
+/* The head of a sample main file: the list of plugins, and one client, whose URI is in
+ * $POSTGRES_APP_URI. */
 void reference_sample_head(struct buf *b, const char *const *plugins, size_t n);
 
 #endif

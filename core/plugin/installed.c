@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/compiler.h"
@@ -39,27 +40,47 @@ const char *plugin_kind_name(enum plugin_kind kind)
 }
 
 /* Does the running program lie below the folder that the plugins were built in? */
-static bool runs_from_build_tree(void)
+static bool runs_from_build_tree(ath_str exe)
 {
-    char exe[PATH_MAX], plugins[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    char plugins[PATH_MAX];
     ath_str tree;
 
-    if (n <= 0 || !realpath(ATHENA_BUILD_PLUGIN_DIR, plugins))
+    if (!realpath(ATHENA_BUILD_PLUGIN_DIR, plugins))
         return false;
-    exe[n] = 0;
     tree = str_of(plugins);
     if (!str_ends(tree, "/plugins/lib"))
         return false;
     plugins[tree.n - strlen("plugins/lib")] = 0;
-    return str_starts(str_from(exe, (size_t)n), plugins);
+    return str_starts(exe, plugins);
+}
+
+/* An installation may be staged, or moved as a whole: the way from the program to its plugins stays. */
+static const char *installed_with(const char *exe)
+{
+    static char folder[PATH_MAX];
+    const char *slash = strrchr(exe, '/');
+    char way[PATH_MAX];
+    int n = snprintf(way, sizeof(way), "%.*s/" ATHENA_WAY_TO_PLUGINS, (int)(slash - exe), exe);
+
+    if (n >= (int)sizeof(way) || !realpath(way, folder))
+        return NULL;
+    return folder;
 }
 
 const char *plugin_dir(const char *given)
 {
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    const char *found = NULL;
+
     if (given && given[0])
         return given;
-    return runs_from_build_tree() ? ATHENA_BUILD_PLUGIN_DIR : ATHENA_PLUGIN_DIR;
+    if (n > 0 && exe[0] == '/') {
+        exe[n] = 0;
+        found = runs_from_build_tree(str_from(exe, (size_t)n)) ? ATHENA_BUILD_PLUGIN_DIR
+                                                               : installed_with(exe);
+    }
+    return found ? found : ATHENA_PLUGIN_DIR;
 }
 
 static int is_object(const struct dirent *d)

@@ -30,8 +30,10 @@ struct installed {
     ath_arena arena;
 };
 
-/* The folder to search: `given` (flag or configuration), else the build tree's when the running
- * program lies in the build tree, else the installed one. Lives as long as the process. */
+/* The folder to search: `given` (the configuration's), else the build tree's when the running
+ * program lies in the build tree, else the one that was installed with the program, wherever that
+ * installation is now, else the one that was meant when it was built. Lives as long as the process;
+ * control thread only. */
 const char *plugin_dir(const char *given);
 
 /* Looks at every *.so of the folder. A folder that cannot be read is refused; a plugin that cannot

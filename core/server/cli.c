@@ -24,7 +24,7 @@ static const ath_field worker_fields[] = {
     ATH_STR(struct cli_worker_options, family, "family", NULL, NULL, "clone, backup, deferred, typesense, ...", .flags = ATH_CF_ARG),
 };
 static const ath_field reference_fields[] = {
-    ATH_STR(struct cli_reference_options, section, "section", "", NULL, "One section or plugin only.", .flags = ATH_CF_ARG),
+    ATH_STR(struct cli_reference_options, section, "section", "", NULL, "One section or plugin only; core: all that is not a plugin's.", .flags = ATH_CF_ARG),
     ATH_BOOL(struct cli_reference_options, markdown, "markdown", "false", "As a Markdown page."),
     ATH_BOOL(struct cli_reference_options, sample, "sample", "false", "As a sample file, every key commented out."),
 };

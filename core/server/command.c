@@ -71,9 +71,10 @@ static void put_table(struct buf *b, const char *format, const struct config_tab
         reference_help(b, t);
 }
 
-static bool wanted(const char *section, const char *name, bool *found)
+/* `section`: one of them, "core" for all of the core's, or NULL for everything. */
+static bool wanted(const char *section, const char *name, bool of_core, bool *found)
 {
-    bool yes = !section || strcmp(section, name) == 0;
+    bool yes = !section || strcmp(section, name) == 0 || (of_core && strcmp(section, "core") == 0);
 
     *found |= yes;
     return yes;
@@ -117,13 +118,13 @@ int command_reference(const struct cli *cli)
     (void)setup_open(&s, &options, &e); /* only for the plugins' folder: its own errors do not matter */
     if (installed_read(&s.registry->installed, s.plugin_dir, &e) < 0)
         say(&e);
-    if (strcmp(format, "sample") == 0 && !section)
+    if (strcmp(format, "sample") == 0 && (!section || strcmp(section, "core") == 0))
         reference_sample_head(&b, sample_plugins, ATH_COUNT(sample_plugins));
     for (size_t i = 0; i < core_table_count(); i++)
-        if (wanted(section, core_tables[i]->section, &found))
+        if (wanted(section, core_tables[i]->section, true, &found))
             put_table(&b, format, core_tables[i]);
     for (uint32_t i = 0; i < s.registry->installed.count; i++)
-        if (wanted(section, s.registry->installed.plugin[i].name, &found))
+        if (wanted(section, s.registry->installed.plugin[i].name, false, &found))
             put_plugin(&b, &s, format, i);
     fwrite(buf_view(&b).p, 1, b.n, stdout);
     buf_free(&b);

@@ -14,15 +14,19 @@ static const struct config_table *table(const char *section)
 START_TEST(the_sample_loads_and_says_nothing)
 {
     static const char *const plugins[] = { "routes-meta", "sink-stdout" };
+    struct config_clients clients;
     struct config_case k;
     struct buf b = BUF_HEAP;
 
     case_begin(&k);
+    case_env(&k, "POSTGRES_APP_URI=postgres://app@db.internal/app");
     reference_sample_head(&b, plugins, ATH_COUNT(plugins));
     for (size_t i = 0; core_tables[i]; i++)
         reference_sample(&b, core_tables[i], shipped);
     ck_assert_int_eq(case_core(&k, b.p), 0);
     config_check_keys(k.c, core_tables, core_table_count(), NULL, 0, &k.rep);
+    config_clients(k.c, &k.core, &clients, &k.rep);
+    ck_assert_uint_eq(clients.usable, 1);
     ck_assert_msg(k.rep.n == 0, "%s", case_notes(&k));
     ck_assert(k.core.gateway.enforce_api_keys && k.core.enforce_stated && !k.c->published);
     has(b.p, "plugins: [routes-meta, sink-stdout]\n");
