@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "lib/text.h"
+
 static _Thread_local uint64_t state[4];
 static _Thread_local bool seeded;
 
@@ -49,29 +51,32 @@ uint64_t rand_u64(void)
 
 void rand_uuid(char ret[UUID_TEXT])
 {
-    static const char hex[] = "0123456789abcdef";
-    uint64_t word[2] = { rand_u64(), rand_u64() };
-    unsigned char b[16];
-    char *at = ret;
+    char digits[32];
 
-    memcpy(b, word, sizeof(b));
-    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
-    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *at++ = '-';
-        *at++ = hex[b[i] >> 4];
-        *at++ = hex[b[i] & 15];
-    }
-    *at = 0;
+    str_put_hex(digits, (rand_u64() & ~(uint64_t)0xF000) | 0x4000);                 /* version 4 */
+    str_put_hex(digits + 16, (rand_u64() & ~((uint64_t)3 << 62)) | (uint64_t)2 << 62); /* variant */
+    memcpy(ret, digits, 8);
+    memcpy(ret + 9, digits + 8, 4);
+    memcpy(ret + 14, digits + 12, 4);
+    memcpy(ret + 19, digits + 16, 4);
+    memcpy(ret + 24, digits + 20, 12);
+    ret[8] = ret[13] = ret[18] = ret[23] = '-';
+    ret[36] = 0;
 }
 
+/* One of another length is compared with itself, so that the time depends on `given` alone. */
 bool rand_same(ath_str given, ath_str secret)
 {
-    size_t differs = given.n ^ secret.n;
+    const char *with = given.n == secret.n ? secret.p : given.p;
+    uint64_t differs = given.n ^ secret.n, a, b;
+    size_t i = 0;
 
-    for (size_t i = 0; i < given.n; i++)
-        differs |= (size_t)(unsigned char)given.p[i] ^
-                   (size_t)(unsigned char)(secret.n ? secret.p[i % secret.n] : 1);
+    for (; i + 8 <= given.n; i += 8) {
+        memcpy(&a, given.p + i, 8);
+        memcpy(&b, with + i, 8);
+        differs |= a ^ b;
+    }
+    for (; i < given.n; i++)
+        differs |= (uint64_t)(unsigned char)(given.p[i] ^ with[i]);
     return differs == 0;
 }

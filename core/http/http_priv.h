@@ -5,6 +5,7 @@
  *                        phase.c  exchange -> phases -> handler; bodies
  *                        reply.c  answer -> head, envelope
  *                        out.c    answers -> socket, in order
+ *                        name.c   names of header fields
  *
  * An exchange is a request with what its connection keeps about it. It stands in conn.queue from
  * the end of its head until its answer was written out, then in conn.leaving until the socket has
@@ -64,9 +65,9 @@ struct exchange {
     struct req req;              /* first */
     struct list spare;
     /* coming in */
-    uint32_t spans, target_n;
+    uint32_t spans, target_at, target_n; /* target_at: in `head` */
     uint32_t trailer_n;
-    bool naming, head_done, fold_lf;
+    bool head_done;
     bool safe;                   /* GET, HEAD, OPTIONS: may run beside others of its connection */
     bool started;                /* its phases run */
     bool has_body, chunked, wants_continue;
@@ -87,7 +88,7 @@ struct exchange {
     bool broken;                 /* the rest of the answer cannot come */
     uint64_t out_end;            /* conn.out_total when all of it was written */
     /* Memory that the next request in this place uses again, unless it has grown large. */
-    struct buf head;             /* target, then names and values, each ended by NUL */
+    struct buf head;             /* as it came; then cut into texts, each ended by NUL */
     struct buf body;
     struct span *span;
     ath_pair *pair;
@@ -103,6 +104,7 @@ struct conn {
     int events;                  /* what `poll` waits for */
     llhttp_t parser;
     struct exchange *reading;    /* whose head or body comes in */
+    const char *piece;           /* the bytes that llhttp works on */
     struct list queue, leaving;  /* struct req.node */
     uint32_t queued;
     struct buf rest;             /* read, but it may not be parsed yet */
@@ -161,6 +163,10 @@ size_t parse_bytes(struct conn *c, const char *p, size_t n); /* how many were us
 bool parse_may(const struct conn *c);
 void parse_refuse(struct conn *c, int status);
 bool parse_traceparent(ath_str text, struct exchange *x);
+
+/* name.c */
+void name_lower(char *p, size_t n);                       /* ASCII */
+bool name_is_good(ath_str s);                             /* visible ASCII, no capital, no colon */
 
 /* phase.c */
 void exchange_enter(struct exchange *x);                  /* its head is complete and sound */

@@ -1,10 +1,11 @@
 /* Bytes to requests.
  *
- * llhttp cuts the bytes; its callbacks copy target and headers into the exchange, names in lower
- * case. It pauses at the end of each head and of each message: at the first the request is
- * checked and enters its phases, at the second the next one may begin. Whatever stops the parser in
- * between (a body that nobody wants yet, too many requests in line) leaves the rest of the
- * bytes with the connection.
+ * llhttp cuts the bytes. A head is kept as it came, piece by piece; llhttp's callbacks only note
+ * where its target, names and values begin and end, and when it is complete they are made texts in
+ * place: names in lower case, each ended by a NUL over the byte behind it. llhttp pauses at the end
+ * of each head and of each message: at the first the request is checked and enters its phases, at
+ * the second the next one may begin. Whatever stops the parser in between (a body that nobody wants
+ * yet, too many requests in line) leaves the rest of the bytes with the connection.
  *
  * llhttp, in strict mode, refuses most of what smuggling is made of. It lets through, and this file
  * refuses: a request of HTTP/1.1 without exactly one Host, folded lines, versions other than 1.0
@@ -16,22 +17,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http/http_priv.h"
-
-/* Copies a name in lower case, eight bytes at a time: llhttp lets only token characters in. */
-static void copy_lower(char *to, const char *from, size_t n)
-{
-    const uint64_t ones = 0x0101010101010101u;
-
-    for (; n >= 8; n -= 8, from += 8, to += 8) {
-        uint64_t v, upper;
-        memcpy(&v, from, 8);
-        upper = (v + ones * (0x80 - 'A')) & ~(v + ones * (0x80 - 'Z' - 1)) & ones * 0x80;
-        v |= upper >> 2; /* 0x80 of each capital becomes 0x20 */
-        memcpy(to, &v, 8);
-    }
-    for (; n; n--, from++)
-        *to++ = (char)(*from >= 'A' && *from <= 'Z' ? *from | 0x20 : *from);
-}
 
 static int stop_with(struct conn *c, int status)
 {
@@ -50,33 +35,36 @@ static int on_message_begin(llhttp_t *p)
     return 0;
 }
 
+/* Where a byte that llhttp looks at will stand in exchange.head. */
+static uint32_t head_at(const struct conn *c, const char *at)
+{
+    return (uint32_t)(c->reading->head.n + (size_t)(at - c->piece));
+}
+
 static int on_url(llhttp_t *p, const char *at, size_t n)
 {
     struct conn *c = p->data;
     struct exchange *x = c->reading;
     uint64_t most = conn_limits(c)->target_bytes;
 
-    if (most && x->target_n + n > most)
-        return stop_with(c, 400);
-    buf_mem(&x->head, at, n);
+    if (x->target_n == 0)
+        x->target_at = head_at(c, at);
     x->target_n += (uint32_t)n;
-    return 0;
+    return most && x->target_n > most ? stop_with(c, 400) : 0;
 }
 
-static int span_begin(struct conn *c, struct exchange *x)
+static struct span *span_new(struct conn *c, struct exchange *x, uint32_t name)
 {
     uint64_t most = conn_limits(c)->head_fields;
 
     if (most && x->spans >= most)
-        return stop_with(c, 431);
+        return NULL;
     if (x->spans == x->span_room) {
         x->span_room = x->span_room ? x->span_room * 2 : 16;
         x->span = mem_resize(x->span, x->span_room * sizeof(*x->span));
     }
-    buf_char(&x->head, 0); /* ends what was before */
-    x->span[x->spans++] = (struct span){ .name = (uint32_t)x->head.n };
-    x->naming = true;
-    return 0;
+    x->span[x->spans] = (struct span){ .name = name };
+    return &x->span[x->spans++];
 }
 
 /* Trailers are read over, within the limit of a head. */
@@ -88,45 +76,40 @@ static int trailer(struct conn *c, struct exchange *x, size_t n)
     return most && x->trailer_n > most ? stop_with(c, 431) : 0;
 }
 
+/* A name may come in two pieces, the second right behind the first. */
 static int on_header_field(llhttp_t *p, const char *at, size_t n)
 {
     struct conn *c = p->data;
     struct exchange *x = c->reading;
+    struct span *s = x->spans ? &x->span[x->spans - 1] : NULL;
+    uint32_t from;
 
     if (x->head_done)
         return trailer(c, x, n);
-    if (!x->naming && span_begin(c, x) != 0)
-        return HPE_USER;
-    if (x->head.cap < x->head.n + n + 1)
-        buf_grow(&x->head, n);
-    copy_lower(x->head.p + x->head.n, at, n);
-    x->head.n += n;
-    x->span[x->spans - 1].name_n += (uint32_t)n;
+    from = head_at(c, at);
+    if ((!s || s->name + s->name_n != from) && !(s = span_new(c, x, from)))
+        return stop_with(c, 431);
+    s->name_n += (uint32_t)n;
     return 0;
 }
 
-static int on_header_field_complete(llhttp_t *p)
-{
-    struct conn *c = p->data;
-    struct exchange *x = c->reading;
-
-    if (x->head_done)
-        return 0;
-    buf_char(&x->head, 0);
-    x->span[x->spans - 1].value = (uint32_t)x->head.n;
-    x->naming = false;
-    return 0;
-}
-
+/* So may a value; pieces apart from each other are a folded line. */
 static int on_header_value(llhttp_t *p, const char *at, size_t n)
 {
     struct conn *c = p->data;
     struct exchange *x = c->reading;
+    struct span *s;
+    uint32_t from;
 
     if (x->head_done)
         return trailer(c, x, n);
-    buf_mem(&x->head, at, n);
-    x->span[x->spans - 1].value_n += (uint32_t)n;
+    s = &x->span[x->spans - 1];
+    from = head_at(c, at);
+    if (s->value_n == 0)
+        s->value = from;
+    else if (s->value + s->value_n != from)
+        return stop_with(c, 400);
+    s->value_n += (uint32_t)n;
     return 0;
 }
 
@@ -159,7 +142,6 @@ const llhttp_settings_t parse_settings = {
     .on_message_begin = on_message_begin,
     .on_url = on_url,
     .on_header_field = on_header_field,
-    .on_header_field_complete = on_header_field_complete,
     .on_header_value = on_header_value,
     .on_headers_complete = on_headers_complete,
     .on_body = on_body,
@@ -286,16 +268,33 @@ static int header_look(struct exchange *x, const ath_pair *h, struct once *once)
     return 0;
 }
 
-/* Without the blanks at its end; llhttp has taken those before it. */
-static ath_str value_of(struct exchange *x, const struct span *s)
+static char *blanks_over(char *p)
 {
-    char *p = x->head.p + s->value;
-    size_t n = s->value_n;
+    while (*p == ' ' || *p == '\t')
+        p++;
+    return p;
+}
 
-    while (n && (p[n - 1] == ' ' || p[n - 1] == '\t'))
-        n--;
-    p[n] = 0;
-    return str_from(p, n);
+/* Cuts name and value out of their line. False: the line is not "name: value" up to its end, so it
+ * goes on with a folded one (RFC 9112, 5.2), or llhttp and we read it differently. */
+static bool line_cut(struct exchange *x, const struct span *s, ath_pair *ret)
+{
+    char *name = x->head.p + s->name, *colon = name + s->name_n;
+    char *value = blanks_over(colon + 1), *end = value + s->value_n, *lf;
+
+    if (*colon != ':' || (s->value_n && value != x->head.p + s->value))
+        return false;
+    lf = blanks_over(end);
+    lf += *lf == '\r';
+    if (*lf != '\n' || lf[1] == ' ' || lf[1] == '\t')
+        return false;
+    while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    name_lower(name, s->name_n);
+    *colon = 0;
+    *end = 0;
+    *ret = (ath_pair){ { name, s->name_n }, { value, (size_t)(end - value) } };
+    return true;
 }
 
 static int headers_take(struct exchange *x)
@@ -304,7 +303,6 @@ static int headers_take(struct exchange *x)
     struct once once = { 0 };
     int status;
 
-    buf_char(&x->head, 0);
     if (x->pair_room < x->spans) {
         x->pair_room = x->span_room;
         x->pair = mem_resize(x->pair, x->pair_room * sizeof(*x->pair));
@@ -312,9 +310,9 @@ static int headers_take(struct exchange *x)
     r->header = x->pair;
     r->header_count = x->spans;
     for (uint32_t i = 0; i < x->spans; i++) {
-        const struct span *s = &x->span[i];
-        r->header[i].name = str_from(x->head.p + s->name, s->name_n);
-        r->header[i].value = value_of(x, s);
+        if (!line_cut(x, &x->span[i], &r->header[i]))
+            return 400;
+        r->header_sizes |= SIZE_BIT(r->header[i].name.n);
         if ((status = header_look(x, &r->header[i], &once)) != 0)
             return status;
     }
@@ -351,7 +349,8 @@ static int target_take(struct exchange *x)
     size_t n;
     int status;
 
-    r->target = str_from(x->head.p, x->target_n);
+    r->target = str_from(x->head.p + x->target_at, x->target_n);
+    x->head.p[x->target_at + x->target_n] = 0;
     if (memchr(r->target.p, '#', r->target.n))
         return 400;
     if ((status = target_path(r, &t)) != 0)
@@ -386,31 +385,17 @@ static int head_take(struct conn *c, struct exchange *x)
     return 0;
 }
 
-/* A line that begins with a blank goes on with the one before (RFC 9112, 5.2: to be refused). */
-static bool is_folded(struct exchange *x, const char *p, const char *end)
-{
-    while (p < end) {
-        const char *lf;
-        if (x->fold_lf && (*p == ' ' || *p == '\t'))
-            return true;
-        x->fold_lf = false;
-        if (!(lf = memchr(p, '\n', (size_t)(end - p))))
-            return false;
-        x->fold_lf = true;
-        p = lf + 1;
-    }
-    return false;
-}
-
-/* What every head is checked for, piece by piece. */
+/* A piece of a head: kept, within the limit. */
 static int head_piece(struct conn *c, const char *from, const char *to)
 {
     uint64_t most = conn_limits(c)->head_bytes;
+    struct buf *head = &c->reading->head;
 
     c->head_n += (uint32_t)(to - from);
     if (most && c->head_n > most)
         return 431;
-    return is_folded(c->reading, from, to) ? 400 : 0;
+    buf_mem(head, from, (size_t)(to - from));
+    return 0;
 }
 
 /* ---- driving it ---- */
@@ -502,6 +487,7 @@ size_t parse_bytes(struct conn *c, const char *p, size_t n)
         enum llhttp_errno rc;
         const char *from = at;
         c->event_head = c->event_end = false;
+        c->piece = at;
         rc = llhttp_execute(&c->parser, at, (size_t)(end - at));
         at = rc == HPE_OK ? end : llhttp_get_error_pos(&c->parser);
         if (!after_piece(c, rc, from, at))

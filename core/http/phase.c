@@ -16,13 +16,6 @@
 
 /* ---- entering ---- */
 
-static void put_hex(char *to, uint64_t v)
-{
-    for (int i = 15; i >= 0; i--, v >>= 4)
-        to[i] = "0123456789abcdef"[v & 15];
-    to[16] = 0;
-}
-
 /* A UUID without its dashes. */
 static void put_plain(char ret[33], const char id[UUID_TEXT])
 {
@@ -40,7 +33,7 @@ static void ids_make(struct exchange *x)
     struct req *r = &x->req;
 
     rand_uuid(r->id);
-    put_hex(r->span_id, rand_u64());
+    *str_put_hex(r->span_id, rand_u64()) = 0;
     if (r->trace_id.n == 0) {
         put_plain(x->trace_id, r->id);
         r->trace_id = str_from(x->trace_id, 32);

@@ -54,24 +54,34 @@ static const struct {
     { 504, "HTTP/1.1 504 Gateway Timeout\r\n" },
 };
 
-static void put_status(struct buf *b, int status)
+static const char *status_words(int status)
 {
     for (size_t i = 0; i < ATH_COUNT(status_line); i++)
-        if (status_line[i].status == status) {
-            buf_z(b, status_line[i].words);
-            return;
-        }
+        if (status_line[i].status == status)
+            return status_line[i].words;
+    return NULL;
+}
+
+static void put_status(struct buf *b, int status)
+{
+    const char *words = status_words(status);
+
+    if (words) {
+        buf_z(b, words);
+        return;
+    }
     buf_lit(b, "HTTP/1.1 ");
     buf_u64(b, (uint64_t)status);
     buf_lit(b, " Status\r\n");
 }
 
-static void put_line(struct buf *b, const char *name, ath_str value)
+static inline void put_line(struct buf *b, const char *name, ath_str value)
 {
-    buf_z(b, name);
-    buf_lit(b, ": ");
-    buf_str(b, value);
-    buf_lit(b, "\r\n");
+    ath_str z = str_of(name);
+    char *at = str_put(buf_room(b, z.n + value.n + 4), z);
+
+    at = str_put(str_put(at, ATH_S(": ")), value);
+    buf_end(b, str_put(at, ATH_S("\r\n")));
 }
 
 /* ---- what all answers share ---- */
@@ -127,24 +137,24 @@ static void put_length(struct buf *b, struct exchange *x)
     buf_lit(b, "\r\n");
 }
 
+/* Both traces and the request's id: 36 and 32 and 16 characters. */
 static void put_ids(struct buf *b, const struct exchange *x)
 {
+    static const char hex[] = "0123456789abcdef";
     const struct req *r = &x->req;
+    ath_str id = str_from(r->id, UUID_TEXT - 1);
+    char *at = buf_room(b, 256 + r->trace_id.n);
 
-    buf_lit(b, "x-athena-request-id: ");
-    buf_mem(b, r->id, UUID_TEXT - 1);
-    if (!(x->set & SET_TRACE_ID)) {
-        buf_lit(b, "\r\nx-athena-trace-id: ");
-        buf_mem(b, r->id, UUID_TEXT - 1);
-    }
-    buf_lit(b, "\r\ntraceparent: 00-");
-    buf_str(b, r->trace_id);
-    buf_char(b, '-');
-    buf_mem(b, r->span_id, 16);
-    buf_char(b, '-');
-    buf_char(b, "0123456789abcdef"[x->trace_flags >> 4]);
-    buf_char(b, "0123456789abcdef"[x->trace_flags & 15]);
-    buf_lit(b, "\r\n");
+    at = str_put(str_put(at, ATH_S("x-athena-request-id: ")), id);
+    if (!(x->set & SET_TRACE_ID))
+        at = str_put(str_put(at, ATH_S("\r\nx-athena-trace-id: ")), id);
+    at = str_put(str_put(at, ATH_S("\r\ntraceparent: 00-")), r->trace_id);
+    *at++ = '-';
+    at = str_put(at, str_from(r->span_id, 16));
+    *at++ = '-';
+    *at++ = hex[x->trace_flags >> 4];
+    *at++ = hex[x->trace_flags & 15];
+    buf_end(b, str_put(at, ATH_S("\r\n")));
     if (r->given_id.n)
         put_line(b, "x-request-id", r->given_id);
     if (r->client_name.n)

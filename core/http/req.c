@@ -5,6 +5,8 @@
 
 #include "http/http_priv.h"
 
+enum { EXTRA_FIRST = 255 };     /* bytes of header lines that most answers do with */
+
 /* ---- reading ---- */
 
 static ath_str none(void)
@@ -17,51 +19,72 @@ static ath_str pattern_of(const struct req *r)
     return r->match.route ? str_of(r->match.route->def.path) : none();
 }
 
-ath_str req_info(ath_req *t, const char *what)
-{
-    const struct req *r = req_of(t);
-    const struct {
-        const char *name;
-        ath_str value;
-    } known[] = {
-        { "path", r->path },
-        { "method", r->method },
-        { "target", r->target },
-        { "query", r->query },
-        { "id", str_of(r->id) },
-        { "client", r->client_name },
-        { "given_id", r->given_id },
-        { "trace_id", r->trace_id },
-        { "span_id", str_of(r->span_id) },
-        { "parent_id", r->parent_id },
-        { "peer", r->peer },
-        { "route", pattern_of(r) },
-        { "label", str_of(r->task.label) },
-        { "host", req_header(t, "host") },
-        { "version", r->minor ? ATH_S("1.1") : ATH_S("1.0") },
-    };
+/* Texts of a request by their names. */
+static const struct {
+    const char *name;
+    size_t at;
+} known[] = {
+    { "path", offsetof(struct req, path) },
+    { "method", offsetof(struct req, method) },
+    { "target", offsetof(struct req, target) },
+    { "query", offsetof(struct req, query) },
+    { "client", offsetof(struct req, client_name) },
+    { "given_id", offsetof(struct req, given_id) },
+    { "trace_id", offsetof(struct req, trace_id) },
+    { "parent_id", offsetof(struct req, parent_id) },
+    { "peer", offsetof(struct req, peer) },
+};
 
-    for (size_t i = 0; i < ATH_COUNT(known); i++)
-        if (strcmp(known[i].name, what) == 0)
-            return known[i].value.p ? known[i].value : none();
+/* What is no text of its own there. */
+static ath_str info_other(ath_req *t, const struct req *r, const char *what)
+{
+    if (strcmp(what, "id") == 0)
+        return str_from(r->id, UUID_TEXT - 1);
+    if (strcmp(what, "span_id") == 0)
+        return str_of(r->span_id);
+    if (strcmp(what, "route") == 0)
+        return pattern_of(r);
+    if (strcmp(what, "label") == 0)
+        return str_of(r->task.label);
+    if (strcmp(what, "host") == 0)
+        return req_header(t, "host");
+    if (strcmp(what, "version") == 0)
+        return r->minor ? ATH_S("1.1") : ATH_S("1.0");
     return none();
 }
 
-static ath_str pair_find(const ath_pair *pair, uint32_t n, const char *name)
+ath_str req_info(ath_req *t, const char *what)
 {
-    size_t length = strlen(name);
+    const struct req *r = req_of(t);
+    ath_str found = { NULL, 0 };
+    size_t i = 0;
 
+    while (i < ATH_COUNT(known) && strcmp(known[i].name, what) != 0)
+        i++;
+    if (i < ATH_COUNT(known))
+        memcpy(&found, (const char *)r + known[i].at, sizeof(found));
+    else
+        found = info_other(t, r, what);
+    return found.p ? found : none();
+}
+
+static ath_str pair_find(const ath_pair *pair, uint32_t n, ath_str name)
+{
     for (uint32_t i = 0; i < n; i++)
-        if (pair[i].name.n == length && memcmp(pair[i].name.p, name, length) == 0)
+        if (str_eq(pair[i].name, name))
             return pair[i].value;
     return none();
 }
 
+ath_str req_find(const struct req *r, ath_str name)
+{
+    return r->header_sizes & SIZE_BIT(name.n) ? pair_find(r->header, r->header_count, name)
+                                              : none();
+}
+
 ath_str req_header(ath_req *t, const char *name)
 {
-    const struct req *r = req_of(t);
-
-    return pair_find(r->header, r->header_count, name);
+    return req_find(req_of(t), str_of(name));
 }
 
 /* The value of {name} of the route's own pattern. */
@@ -101,7 +124,7 @@ ath_str req_param(ath_req *t, const char *name)
     if (r->match.route && path_param(r, name, &found))
         return found;
     args = args_of(r); /* which also counts them */
-    return pair_find(args, r->args_count, name);
+    return pair_find(args, r->args_count, str_of(name));
 }
 
 uint32_t req_pairs(ath_req *t, const char *where, const ath_pair **ret)
@@ -200,7 +223,7 @@ static ath_fact *fact_at(struct req *r, ath_str key)
     return NULL;
 }
 
-static ath_fact *fact_new(struct req *r, ath_str key)
+static ath_fact *fact_new(struct req *r)
 {
     if (r->fact_count == r->fact_room) {
         uint32_t room = r->fact_room ? r->fact_room * 2 : 16;
@@ -210,18 +233,24 @@ static ath_fact *fact_new(struct req *r, ath_str key)
         r->fact = fact;
         r->fact_room = room;
     }
-    r->fact[r->fact_count].key = arena_str(&r->task.arena, key);
     return &r->fact[r->fact_count++];
 }
 
+/* Key and value stand in one piece. */
 void req_note(ath_req *t, const ath_fact *f)
 {
     struct req *r = req_of(t);
     ath_fact *at = fact_at(r, f->key);
+    size_t key_n = at ? 0 : f->key.n + 1;
+    char *p = arena_raw(&r->task.arena, key_n + f->value.n + 1);
 
-    if (!at)
-        at = fact_new(r, f->key);
-    at->value = arena_str(&r->task.arena, f->value);
+    *str_put(p + key_n, f->value) = 0;
+    if (!at) {
+        *str_put(p, f->key) = 0;
+        at = fact_new(r);
+        at->key = str_from(p, f->key.n);
+    }
+    at->value = str_from(p + key_n, f->value.n);
     at->form = f->form;
     at->pad = 0;
 }
@@ -236,70 +265,59 @@ const ath_fact *req_fact(const struct req *r, const char *key)
 
 /* ---- the answer's head ---- */
 
-static bool is_name(ath_str name)
-{
-    for (size_t i = 0; i < name.n; i++)
-        if (name.p[i] <= ' ' || name.p[i] == ':' || name.p[i] > 0x7E ||
-            (name.p[i] >= 'A' && name.p[i] <= 'Z'))
-            return false;
-    return name.n > 0;
-}
-
 /* Without the bytes that would end the line or worse. */
-static void put_value(struct buf *b, ath_str value)
+static char *put_value(char *at, ath_str value)
 {
-    if (!str_has_control(value)) {
-        buf_str(b, value);
-        return;
-    }
+    if (!str_has_control(value))
+        return str_put(at, value);
     for (size_t i = 0; i < value.n; i++)
         if (!str_has_control(str_from(value.p + i, 1)))
-            buf_char(b, value.p[i]);
+            *at++ = value.p[i];
+    return at;
 }
 
-/* What the writer itself writes: remembered there, or nobody else's to set. */
-static bool is_special(struct exchange *x, ath_str name, ath_str value)
+/* What the writer writes itself unless it was set. */
+static void set_ours(struct exchange *x, ath_str rest, ath_str value)
 {
-    static const char *const ours[] = { "connection", "transfer-encoding", "date", "server",
-                                        "vary" };
+    if (str_is(rest, "cached"))
+        x->set |= SET_CACHED;
+    else if (str_is(rest, "trace-id"))
+        x->set |= SET_TRACE_ID;
+    else if (str_is(rest, "cache-id"))
+        x->set |= SET_CACHE_ID, x->cache_id = arena_str(&x->req.task.arena, value);
+    else if (str_is(rest, "cache-key"))
+        x->set |= SET_CACHE_KEY, x->cache_key = arena_str(&x->req.task.arena, value);
+}
 
-    if (str_starts(name, "x-athena-")) {
-        ath_str rest = str_after(name, 9);
-        if (str_is(rest, "cached"))
-            x->set |= SET_CACHED;
-        else if (str_is(rest, "trace-id"))
-            x->set |= SET_TRACE_ID;
-        else if (str_is(rest, "cache-id"))
-            x->set |= SET_CACHE_ID, x->cache_id = arena_str(&x->req.task.arena, value);
-        else if (str_is(rest, "cache-key"))
-            x->set |= SET_CACHE_KEY, x->cache_key = arena_str(&x->req.task.arena, value);
-        return false;
-    }
+/* What is nobody else's to set. */
+static bool is_reserved(struct exchange *x, ath_str name, ath_str value)
+{
     if (str_is(name, "content-length")) {
         if (str_u64(value, &x->declared))
             x->set |= SET_LENGTH;
         return true;
     }
-    for (size_t i = 0; i < ATH_COUNT(ours); i++)
-        if (str_is(name, ours[i]))
-            return true;
-    return false;
+    return str_is(name, "date") || str_is(name, "vary") || str_is(name, "server") ||
+           str_is(name, "connection") || str_is(name, "transfer-encoding");
 }
 
 void req_set(ath_req *t, const char *z, ath_str value)
 {
     struct req *r = req_of(t);
     ath_str name = str_of(z);
+    char *at;
 
-    if (!is_name(name) || is_special(exchange_of(r), name, value))
+    if (!name_is_good(name) || is_reserved(exchange_of(r), name, value))
         return;
-    if (!r->extra.alloc)
+    if (str_starts(name, "x-athena-"))
+        set_ours(exchange_of(r), str_after(name, 9), value);
+    if (!r->extra.alloc) {
         r->extra = ARENA_BUF(&r->task.arena);
-    buf_grow(&r->extra, name.n + value.n + 4);
-    buf_str(&r->extra, name);
-    buf_lit(&r->extra, ": ");
-    put_value(&r->extra, value);
-    buf_lit(&r->extra, "\r\n");
+        buf_grow(&r->extra, EXTRA_FIRST);
+    }
+    at = str_put(buf_room(&r->extra, name.n + value.n + 4), name);
+    at = put_value(str_put(at, ATH_S(": ")), value);
+    buf_end(&r->extra, str_put(at, ATH_S("\r\n")));
 }
 
 /* ---- answering ---- */

@@ -27,6 +27,8 @@ enum req_ending {
 enum req_mark { MARK_FIRST_BYTE, MARK_HEAD, MARK_BODY, MARK_HANDLER, MARK_DB_SENT, MARK_DB_DONE,
                 MARK_REPLY, MARK_END, MARKS };
 
+#define SIZE_BIT(n) ((uint64_t)1 << ((n) & 63))
+
 struct req {
     ath_task task;               /* first */
     struct conn *conn;           /* NULL: it came by `call`, or the client has left */
@@ -36,6 +38,7 @@ struct req {
     ath_str method, target, path, query, body;
     ath_pair *header;            /* names in lower case */
     uint32_t header_count;
+    uint64_t header_sizes;       /* SIZE_BIT of each name: most that are asked for are not there */
     uint8_t  minor;              /* HTTP/1.minor */
     bool     keep_alive, head;   /* head: HEAD, no body goes out */
     bool     body_complete;
@@ -98,6 +101,9 @@ void req_note(ath_req *r, const ath_fact *f);
 void req_set(ath_req *r, const char *name, ath_str value);
 int req_reply(ath_req *r, int status, const char *type, ath_str body);
 int req_send(ath_req *r, int status, const char *type, ath_stream *body);
+
+/* req_header() for a name of known length. */
+ath_str req_find(const struct req *r, ath_str name);
 
 /* A fact by its key; empty value: none. */
 const ath_fact *req_fact(const struct req *r, const char *key);

@@ -13,17 +13,16 @@ void keys_load(struct keys *k, ath_str configured)
 
 ath_str keys_given(struct req *r)
 {
-    static const char *const carrier[] = { "x-athena-key", "x-api-key", "apikey" };
-    ath_str bearer = req_header(&r->task, "authorization");
+    const ath_str carrier[] = { ATH_S("x-athena-key"), ATH_S("x-api-key"), ATH_S("apikey") };
+    ath_str bearer;
 
     for (size_t i = 0; i < ATH_COUNT(carrier); i++) {
-        ath_str v = str_trim(req_header(&r->task, carrier[i]));
+        ath_str v = str_trim(req_find(r, carrier[i]));
         if (v.n)
             return v;
     }
-    if (str_starts(bearer, "Bearer ath_"))
-        return str_trim(str_after(bearer, 7));
-    return (ath_str){ "", 0 };
+    bearer = req_find(r, ATH_S("authorization"));
+    return str_starts(bearer, "Bearer ath_") ? str_trim(str_after(bearer, 7)) : ATH_S("");
 }
 
 /* Both are compared always, so the time says nothing about which one is set. */
@@ -62,10 +61,10 @@ static int refuse_key(ath_str given, ath_err *e)
 /* A direct URI needs a key even where nothing else does (auth.md 2.5). */
 static int direct_uri(struct req *r, ath_str given, ath_err *e)
 {
-    static const char *const name[] = { "x-pg-uri", "x-athena-jdbc-url", "x-jdbc-url" };
+    const ath_str name[] = { ATH_S("x-pg-uri"), ATH_S("x-athena-jdbc-url"), ATH_S("x-jdbc-url") };
 
     for (size_t i = 0; i < ATH_COUNT(name); i++) {
-        if (str_trim(req_header(&r->task, name[i])).n == 0)
+        if (str_trim(req_find(r, name[i])).n == 0)
             continue;
         if (given.n == 0)
             return err_raise(e, "api_key_required",
@@ -73,7 +72,7 @@ static int direct_uri(struct req *r, ath_str given, ath_err *e)
                              "ATHENA_ALLOW_DIRECT_PG_URI_WITHOUT_API_KEY=true and the URI includes "
                              "credentials.");
         err_raise(e, "feature_unavailable", "this server does not serve direct PostgreSQL URIs");
-        err_hint(e, "Name a configured client in X-Athena-Client and leave out %s.", name[i]);
+        err_hint(e, "Name a configured client in X-Athena-Client and leave out %s.", name[i].p);
         return e->rc;
     }
     return 0;

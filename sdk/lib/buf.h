@@ -64,6 +64,20 @@ static inline void buf_z(struct buf *b, const char *z)
     buf_mem(b, z, strlen(z));
 }
 
+/* The place of up to `most` more bytes, to be filled with str_put(); buf_end() says up to where. */
+static inline char *buf_room(struct buf *b, size_t most)
+{
+    if (b->cap < b->n + most + 1)
+        buf_grow(b, most);
+    return b->p + b->n;
+}
+
+static inline void buf_end(struct buf *b, char *end)
+{
+    b->n = (size_t)(end - b->p);
+    *end = 0;
+}
+
 void buf_u64(struct buf *b, uint64_t v);
 void buf_i64(struct buf *b, int64_t v);
 ATH_PRINTF(2, 3) void buf_printf(struct buf *b, const char *fmt, ...);

@@ -2,6 +2,7 @@
 #include "lib/text.h"
 
 #include <ctype.h>
+#include <endian.h>
 #include <errno.h>
 
 bool str_ieq(ath_str a, ath_str b)
@@ -12,20 +13,6 @@ bool str_ieq(ath_str a, ath_str b)
         if (tolower((unsigned char)a.p[i]) != tolower((unsigned char)b.p[i]))
             return false;
     return true;
-}
-
-bool str_starts(ath_str s, const char *prefix)
-{
-    size_t n = strlen(prefix);
-
-    return s.n >= n && memcmp(s.p, prefix, n) == 0;
-}
-
-bool str_ends(ath_str s, const char *suffix)
-{
-    size_t n = strlen(suffix);
-
-    return s.n >= n && memcmp(s.p + s.n - n, suffix, n) == 0;
 }
 
 int str_cmp(ath_str a, ath_str b)
@@ -108,6 +95,27 @@ ath_str str_from_u64(uint64_t v, char room[STR_U64_ROOM])
         v /= 10;
     } while (v);
     return str_from(at, (size_t)(end - at));
+}
+
+/* Eight digits at once, the first one in the lowest byte: each half of a byte gets a byte of its own,
+ * 10 and more are letters. */
+static uint64_t hex_8(uint32_t v)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t w = __builtin_bswap32(v);
+
+    w = (w | w << 16) & 0x0000FFFF0000FFFFu;
+    w = (w | w << 8) & 0x00FF00FF00FF00FFu;
+    w = (w >> 4 | w << 8) & ones * 0x0F;
+    return w + ones * '0' + ((w + ones * 6) >> 4 & ones) * ('a' - '0' - 10);
+}
+
+char *str_put_hex(char *at, uint64_t v)
+{
+    uint64_t digits[2] = { htole64(hex_8((uint32_t)(v >> 32))), htole64(hex_8((uint32_t)v)) };
+
+    memcpy(at, digits, 16);
+    return at + 16;
 }
 
 /* Eight bytes at a time: the top bit of each byte says whether it is below 0x20 or is 0x7F

@@ -70,8 +70,20 @@ static inline char *str_put(char *at, ath_str s)
 }
 
 bool str_ieq(ath_str a, ath_str b);
-bool str_starts(ath_str s, const char *prefix);
-bool str_ends(ath_str s, const char *suffix);
+
+static inline bool str_starts(ath_str s, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return s.n >= n && memcmp(s.p, prefix, n) == 0;
+}
+
+static inline bool str_ends(ath_str s, const char *suffix)
+{
+    size_t n = strlen(suffix);
+
+    return s.n >= n && memcmp(s.p + s.n - n, suffix, n) == 0;
+}
 
 /* Byte order, a prefix before what it begins; for sorting. */
 int str_cmp(ath_str a, ath_str b);
@@ -99,6 +111,9 @@ bool str_double(ath_str s, double *ret);
 /* `v` in decimal, in the end of `room`. */
 enum { STR_U64_ROOM = 20 };
 ath_str str_from_u64(uint64_t v, char room[STR_U64_ROOM]);
+
+/* The 16 hexadecimal digits of `v`, in lower case, to `at`; returns the end. */
+char *str_put_hex(char *at, uint64_t v);
 
 /* A byte below blank, other than a tab, or DEL: what may not stand in a header line. */
 bool str_has_control(ath_str s);
