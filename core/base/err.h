@@ -12,7 +12,8 @@
  *
  * Three detail keys have a meaning of their own: "title" replaces the entry's own message (the
  * envelope's `message`), "retry_after" becomes the header Retry-After (whole seconds), and
- * "body" replaces the whole envelope.
+ * "body" replaces the whole envelope. Two are not shown to everybody: "detail" (row values: to those
+ * who hold a right on the data) and "reason" (why a service is away, with hosts: to administrators).
  */
 #ifndef CORE_BASE_ERR_H
 #define CORE_BASE_ERR_H

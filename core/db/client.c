@@ -294,7 +294,7 @@ int client_unavailable(const struct db_client *c, uint64_t retry_ms, ath_err *e)
     buf_free(&b);
     pthread_mutex_lock(&lock);
     if (c->down_reason)
-        err_detail_str(e, "detail", str_of(c->down_reason));
+        err_detail_str(e, "reason", str_of(c->down_reason)); /* names hosts: for administrators */
     pthread_mutex_unlock(&lock);
     return e->rc;
 }

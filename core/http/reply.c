@@ -245,13 +245,16 @@ static bool member_next(ath_str *rest, ath_str *ret_key, ath_str *ret_member)
     return true;
 }
 
-/* What only a caller may see who was found to hold a right on the data (contract gateway.md 8). */
+/* Row values and names of columns are for callers who were found to hold a right on the data
+ * (contract gateway.md 8); why a database cannot be reached names hosts: for administrators. */
 static bool may_show(const struct req *r, ath_str key)
 {
     if (str_is(key, "title") || str_is(key, "retry_after") || str_is(key, "body"))
         return false;
     if (str_is(key, "detail") || str_is(key, "available_columns"))
         return r->asked || (r->who.flags & ATH_WHO_ADMIN);
+    if (str_is(key, "reason"))
+        return r->who.flags & ATH_WHO_ADMIN;
     return true;
 }
 

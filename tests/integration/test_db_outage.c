@@ -394,7 +394,7 @@ START_TEST(a_host_that_does_not_answer_is_given_up)
     put("hole", uri);
     lab_send(lab, 0, &a, 1);
     ck_assert(ask_wait(a, 2000));
-    ck_assert(is_503(a) && str_is(err_get(&a->err, "detail"), "connecting took too long"));
+    ck_assert(is_503(a) && str_is(err_get(&a->err, "reason"), "connecting took too long"));
     ask_free(a);
     lab_stop(lab);
     close(fd);
