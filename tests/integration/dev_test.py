@@ -9,10 +9,17 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from support.lab import executable, free_port, wait_for  # noqa: E402
+from support.lab import executable, free_port, unprivileged, wait_for  # noqa: E402
+
+
+def words(pid):
+    """A process's arguments, as everybody can list them."""
+    with open(f"/proc/{pid}/cmdline", "rb") as f:
+        return f.read().decode(errors="replace")
 
 
 def processes_in(folder):
@@ -20,9 +27,7 @@ def processes_in(folder):
     found = []
     for path in glob.glob("/proc/[0-9]*"):
         try:
-            with open(f"{path}/cmdline", "rb") as f:
-                words = f.read().decode(errors="replace")
-            if (folder in words or os.readlink(f"{path}/cwd").startswith(folder)) and int(path[6:]) != os.getpid():
+            if (folder in words(path[6:]) or os.readlink(f"{path}/cwd").startswith(folder)) and int(path[6:]) != os.getpid():
                 found.append(int(path[6:]))
         except OSError:
             pass
@@ -97,8 +102,9 @@ class Dev(unittest.TestCase):
         answers = [json.loads(a) for a in re.findall(r"\{.*?\"success\"\}", curl.stdout)]
         self.assertEqual([len(a["data"]) for a in answers], [3, 3], curl.stdout)
         self.assertIn(url, said)
-        with open(f"/proc/{p.pid}/cmdline") as f:
-            self.assertNotIn(key, f.read())
+        listed = {pid: words(pid) for pid in processes_in(self.state)}
+        self.assertGreaterEqual(len(listed), 3, listed)  # itself, PostgreSQL, the server
+        self.assertEqual([w for w in listed.values() if key in w], [])
 
         second = self.exec("true")
         self.assertEqual(second.returncode, 1)
@@ -131,6 +137,50 @@ class Dev(unittest.TestCase):
         done = self.exec("sh", "-c", 'psql -XAt "$DATABASE_URL" -c "select count(*) from orders"')
         self.assertEqual((done.returncode, done.stdout), (0, "6000\n"), done.stderr)
         self.assertFalse(os.path.exists(f"{self.state}/pg/data.new"))
+
+    def test_a_kill_and_a_closed_terminal_leave_nothing_running(self):
+        for sig in (signal.SIGKILL, signal.SIGHUP):
+            p, _ = self.start()
+            p.send_signal(sig)
+            self.assertEqual(p.wait(30), -sig)
+            wait_for("PostgreSQL and the server end, too", 20, lambda: not processes_in(self.state))
+        done = self.exec("true")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_an_interrupt_at_any_time(self):
+        for seconds in (0.1, 0.6, 1.5):  # while the cluster is made, while it starts, ...
+            p = subprocess.Popen(self.command("--port", "0", "--exec", "--", "sleep", "100"), stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            self.running.append(p)
+            time.sleep(seconds)
+            p.send_signal(signal.SIGINT)
+            p.wait(30)
+            self.assertEqual(processes_in(self.state), [], seconds)
+        p = subprocess.Popen(self.command("--port", "0", "--exec", "--", "sh", "-c", "echo runs; exec sleep 100"), text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        self.addCleanup(p.stderr.close)
+        self.running.append(p)
+        self.assertEqual(p.stdout.readline(), "runs\n")
+        p.send_signal(signal.SIGINT)
+        self.assertEqual(p.wait(30), 130)
+        self.assertEqual(processes_in(self.state), [])
+
+    @unittest.skipUnless(unprivileged(), "only root can become somebody else, and only a user that there is")
+    def test_without_privileges_from_an_installation(self):
+        user = unprivileged()
+        home, dest = f"{self.state}/home", f"{self.state}/dest"
+        os.chmod(self.state, 0o755)
+        os.mkdir(home)
+        os.chown(home, user.pw_uid, user.pw_gid)
+        subprocess.run(["cmake", "--install", os.path.dirname(executable())], env={**os.environ, "DESTDIR": dest}, check=True,
+                       stdout=subprocess.DEVNULL)
+        exe = next(f"{path}/athena" for path, _, files in os.walk(dest) if path.endswith("/sbin") and "athena" in files)
+        env = {"PATH": os.environ["PATH"], "HOME": home, **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}}
+        done = subprocess.run([exe, "dev", "--port", "0", "--exec", "--", "sh", "-c", 'id -un; psql -XAt "$DATABASE_URL" -c "select 1"; '
+                               'curl -s "$ATHENA_URL/ping"'], user=user.pw_uid, group=user.pw_gid, extra_groups=[], env=env, cwd="/",
+                              text=True, timeout=120, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual((done.returncode, done.stdout.split()), (0, [user.pw_name, "1", "pong"]), done.stderr)
+        self.assertEqual(os.stat(f"{home}/.local/state/athena/dev/admin.key").st_uid, user.pw_uid)
 
     def test_a_part_that_dies_ends_it_with_its_words(self):
         p, _ = self.start()

@@ -22,6 +22,8 @@ enum {
     PING_LIMIT_MS = 60000,
     PORT_TRIES = 5,
     ARGS = 24,
+    INTERRUPTED = 130, /* what a shell says of a command that Ctrl-C ended */
+    NOT_STARTED = 127,
     SUSPEND = 1
 };
 
@@ -176,8 +178,10 @@ static int on_command_over(ath_task *t, const ath_done *done, ath_err *e)
 
     (void)t;
     d->status = p->signal ? 128 + p->signal : p->status;
-    if (done->rc < 0 && done->rc != ATH_E_CANCELED) {
-        d->status = 127;
+    if (done->rc == ATH_E_CANCELED) {
+        d->status = INTERRUPTED;
+    } else if (done->rc < 0) {
+        d->status = NOT_STARTED;
         fprintf(stderr, "athena dev: %s\n", p->said);
     }
     d->stopping = true;
