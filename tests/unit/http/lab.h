@@ -103,6 +103,7 @@ static int on_fail(ath_req *r, ath_err *e)
     err_raise(e, "unique_violation", "duplicate key value violates unique constraint \"k\"");
     err_detail_str(e, "constraint", str_of("k"));
     err_detail_str(e, "detail", str_of("Key (id)=(7) already exists."));
+    err_detail_str(e, "reason", str_of("could not connect to 10.0.0.1"));
     err_detail_str(e, "retry_after", str_of("3"));
     return e->rc;
 }
