@@ -211,7 +211,7 @@ START_TEST(the_envelope)
                "\"data\":{\"operation\":\"insert\","
                "\"details\":{\"constraint\":\"k\",\"trace_id\":\"%s\"}},\"success\":false}",
                id, id, id);
-    ck_assert_str_eq(body(text), want.p); /* DETAIL is not shown: nobody asked for rights; nor the reason: nobody is admin */
+    ck_assert_str_eq(body(text), want.p); /* neither DETAIL nor the reason: nobody asked, or is admin */
     free(text);
     buf_free(&want);
     text = get("/inside", "");
