@@ -34,8 +34,8 @@ static struct exchange *exchange_take(struct http_loop *hl)
         return MEM_NEW(struct exchange);
     hl->spares--;
     x = list_entry(node, struct exchange, spare);
-    memset(x, 0, offsetof(struct exchange, req.err)); /* the texts of its error stay as they are */
-    memset(&x->spare, 0, offsetof(struct exchange, head) - offsetof(struct exchange, spare));
+    memset(&x->req.conn, 0, offsetof(struct req, err) - offsetof(struct req, conn));
+    memset(&x->spare, 0, offsetof(struct exchange, peer) - offsetof(struct exchange, spare));
     return x;
 }
 
@@ -72,6 +72,7 @@ struct exchange *exchange_new(struct conn *c)
 
     task_init(&r->task, &request_type, hl->loop, NULL, NULL);
     err_reset(&r->err);
+    r->match.route = NULL;
     list_init(&r->node);
     r->conn = c;
     r->mark[MARK_FIRST_BYTE] = hl->now_ns;

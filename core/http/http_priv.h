@@ -77,7 +77,6 @@ struct exchange {
     ath_str origin, asked_method, asked_headers;
     uint8_t trace_flags;
     uint64_t began_ms;
-    char peer[INET6_ADDRSTRLEN], trace_id[33];
     /* going out */
     int refused;                 /* the parser's own answer: a status without body */
     uint32_t set;                /* SET_* */
@@ -87,6 +86,8 @@ struct exchange {
     bool head_written, framed;   /* framed: chunked */
     bool broken;                 /* the rest of the answer cannot come */
     uint64_t out_end;            /* conn.out_total when all of it was written */
+    /* Not cleared for the next request in this place. */
+    char peer[INET6_ADDRSTRLEN], trace_id[33];
     /* Memory that the next request in this place uses again, unless it has grown large. */
     struct buf head;             /* as it came; then cut into texts, each ended by NUL */
     struct buf body;
