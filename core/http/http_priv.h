@@ -105,7 +105,7 @@ struct conn {
     int events;                  /* what `poll` waits for */
     llhttp_t parser;
     struct exchange *reading;    /* whose head or body comes in */
-    const char *piece;           /* the bytes that llhttp works on */
+    const char *piece;           /* what is parsed right now */
     struct list queue, leaving;  /* struct req.node */
     uint32_t queued;
     struct buf rest;             /* read, but it may not be parsed yet */
@@ -117,9 +117,10 @@ struct conn {
     struct deadline limit, write_limit;
     struct deferred flush;
     uint64_t idle_ms, read_ms, write_ms; /* since when idle; when a byte last came, last went */
-    uint64_t until_ms;           /* of `lingering` and `eof` */
+    uint64_t until_ms;           /* of `lingering`, `eof` and `hup` */
     int refuse;                  /* status that a parser callback asks for */
-    bool eof;                    /* the client has ended its side */
+    bool eof;                    /* the client has ended its side, and all it sent was read */
+    bool hup;                    /* it has ended its side while nothing was read */
     bool deaf;                   /* nothing more is parsed: what comes is dropped */
     bool last;                   /* the answer that is written is the last one */
     bool said;                   /* and all of it was written */
@@ -180,6 +181,7 @@ void body_broken(struct exchange *x, int rc, const ath_err *e);
 void args_decode(ath_arena *a, ath_str text, ath_pair **ret, uint32_t *ret_n);
 
 /* reply.c */
+bool reply_origin(const struct exchange *x);              /* may its origin see the answer? */
 void reply_common(struct http_loop *hl);
 void reply_head(struct buf *b, struct exchange *x, bool keep);
 void reply_refused(struct buf *b, struct exchange *x);

@@ -177,9 +177,22 @@ static void put_cache(struct buf *b, const struct exchange *x)
         put_line(b, "x-athena-cache-id", x->cache_key);
 }
 
+bool reply_origin(const struct exchange *x)
+{
+    const struct http_cors *cors = &x->req.http->cors;
+    ath_str rest = cors->origins, one;
+
+    if (!cors->enforce)
+        return true;
+    while (str_next(&rest, ',', &one))
+        if (str_ieq(str_trim(one), x->origin))
+            return true;
+    return false;
+}
+
 static void put_cors(struct buf *b, const struct exchange *x)
 {
-    if (x->origin.n == 0)
+    if (x->origin.n == 0 || !reply_origin(x))
         return;
     put_line(b, "access-control-allow-origin", x->origin);
     if (x->asked_method.n == 0)
