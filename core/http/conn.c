@@ -9,9 +9,9 @@
  * the last answer is not lost to a reset), or us (drain, cut).
  *
  * The end of the client's side alone does not say whether it left or only has nothing more to ask:
- * it gets a short grace for its answers, which begins again as long as bytes come or leave. Then its
- * requests are left and their work is stopped. While nothing is read (a body that is not wanted yet,
- * too many requests in line) the kernel says that the side was ended.
+ * it gets a short grace for its answers, which begins again as long as bytes come or leave. Then
+ * its requests are left and their work is stopped. While nothing is read (a body that is not wanted
+ * yet, too many requests in line) the kernel says that the side was ended.
  */
 #include <errno.h>
 #include <netinet/tcp.h>

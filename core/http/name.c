@@ -40,8 +40,8 @@ void name_lower(char *p, size_t n)
         p[i] = (char)(p[i] >= 'A' && p[i] <= 'Z' ? p[i] | 0x20 : p[i]);
 }
 
-/* Each term sets a lane's top bit when its byte is not below 0x80, below '!', DEL, a colon, a capital.
- * A subtraction borrows from the next lane only where it has found something. */
+/* Each term sets a lane's top bit when its byte is not below 0x80, below '!', DEL, a colon, a
+ * capital. A subtraction borrows from the next lane only where it has found something. */
 static bool good_8(const char *p)
 {
     uint64_t w, bad;

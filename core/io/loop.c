@@ -199,8 +199,8 @@ static void on_tick(uv_timer_t *h)
     uv_timer_start(h, on_tick, TICK_MS, 0);
 }
 
-/* No clock is asked, as this happens around every piece of code: the watchdog has one. Its reader may
- * see a new label with an old count, and then a new count the next time it looks. */
+/* No clock is asked, as this happens around every piece of code: the watchdog has one. Its reader
+ * may see a new label with an old count, and then a new count the next time it looks. */
 static void running_set(ath_loop *l, const char *label)
 {
     uint64_t n = atomic_load_explicit(&l->changes, memory_order_relaxed);
