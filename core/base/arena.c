@@ -7,12 +7,12 @@
 
 #include "base/mem.h"
 
-enum { FIRST_BLOCK = 8192, LAST_BLOCK = 65536, ALIGN = 16, SPARE_MOST = 32 };
+enum { FIRST_BLOCK = 8192, LAST_BLOCK = 65536, SPARE_MOST = 32 };
 
 struct arena_block {
     struct arena_block *next;
     size_t size;
-    _Alignas(ALIGN) char data[];
+    _Alignas(ARENA_ALIGN) char data[];
 };
 
 struct arena_owned {
@@ -69,8 +69,8 @@ void arena_thread_end(void)
     spare_count = 0;
 }
 
-/* A piece too large for the current block: a block of its own, or a new current one. */
-static void *arena_more(ath_arena *a, size_t n)
+/* A block of its own, or a new current one. */
+void *arena_more(ath_arena *a, size_t n)
 {
     size_t size = a->block ? a->block->size * 2 : FIRST_BLOCK;
     struct arena_block *b;
@@ -93,18 +93,6 @@ static void *arena_more(ath_arena *a, size_t n)
     a->at = b->data + n;
     a->end = b->data + size;
     return b->data;
-}
-
-void *arena_raw(ath_arena *a, size_t n)
-{
-    void *p = a->at;
-
-    n = (n + !n + ALIGN - 1) & ~(size_t)(ALIGN - 1); /* nothing, too, is never NULL */
-    a->used += n;
-    if (n > (size_t)(a->end - a->at))
-        return arena_more(a, n);
-    a->at += n;
-    return p;
 }
 
 void *arena_alloc(ath_arena *a, size_t n)

@@ -18,9 +18,25 @@ struct ath_arena {
     size_t used;               /* bytes handed out, for limits and for tests */
 };
 
+enum { ARENA_ALIGN = 16 };
+
 void arena_init(ath_arena *a);
+void *arena_more(ath_arena *a, size_t n);       /* arena_raw()'s, when its room is too small */
+
+/* Not zeroed; else as arena_alloc(). */
+static inline void *arena_raw(ath_arena *a, size_t n)
+{
+    char *p = a->at;
+
+    n = (n + !n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1); /* nothing, too, is never NULL */
+    a->used += n;
+    if (n > (size_t)(a->end - p))
+        return arena_more(a, n);
+    a->at = p + n;
+    return p;
+}
+
 void *arena_alloc(ath_arena *a, size_t n);      /* zeroed, aligned for anything, never NULL */
-void *arena_raw(ath_arena *a, size_t n);        /* the same, not zeroed */
 ath_str arena_str(ath_arena *a, ath_str s);     /* a copy that ends in NUL */
 ATH_PRINTF(2, 3) ath_str arena_printf(ath_arena *a, const char *fmt, ...);
 void arena_own(ath_arena *a, void *p, ath_fn *destroy);

@@ -9,7 +9,9 @@
  * the last answer is not lost to a reset), or us (drain, cut).
  *
  * The end of the client's side alone does not say whether it left or only has nothing more to ask:
- * it gets a short grace for its answers. Then its requests are left and their work is stopped.
+ * it gets a short grace for its answers, which begins again as long as bytes come or leave. Then
+ * its requests are left and their work is stopped. While nothing is read (a body that is not wanted
+ * yet, too many requests in line) the kernel says that the side was ended.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -34,8 +36,8 @@ static struct exchange *exchange_take(struct http_loop *hl)
         return MEM_NEW(struct exchange);
     hl->spares--;
     x = list_entry(node, struct exchange, spare);
-    memset(x, 0, offsetof(struct exchange, req.err)); /* the texts of its error stay as they are */
-    memset(&x->spare, 0, offsetof(struct exchange, head) - offsetof(struct exchange, spare));
+    memset(&x->req.conn, 0, offsetof(struct req, err) - offsetof(struct req, conn));
+    memset(&x->spare, 0, offsetof(struct exchange, peer) - offsetof(struct exchange, spare));
     return x;
 }
 
@@ -72,6 +74,7 @@ struct exchange *exchange_new(struct conn *c)
 
     task_init(&r->task, &request_type, hl->loop, NULL, NULL);
     err_reset(&r->err);
+    r->match.route = NULL;
     list_init(&r->node);
     r->conn = c;
     r->mark[MARK_FIRST_BYTE] = hl->now_ns;
@@ -201,7 +204,7 @@ static uint64_t due_ms(struct conn *c)
     const struct http_limits *l = conn_limits(c);
     const struct exchange *x = c->reading;
 
-    if (c->lingering || c->eof)
+    if (c->lingering || c->eof || c->hup)
         return c->until_ms;
     if (x && !x->head_done)
         return after(x->began_ms, l->head_ms);
@@ -229,13 +232,20 @@ static void body_late(struct conn *c)
     conn_update(c);
 }
 
+static void grace_begin(struct conn *c)
+{
+    c->until_ms = loop_now_ms(c->hl->loop) + GRACE_MS;
+}
+
 /* Its client ended its side: what has begun to leave goes on, the rest is for nobody. */
 static void grace_over(struct conn *c)
 {
     struct list *first = list_first(&c->queue);
+    uint64_t moved_ms = c->write_ms > c->read_ms ? c->write_ms : c->read_ms;
+    bool moves = moved_ms + GRACE_MS > c->until_ms; /* since the grace began */
 
-    if (!list_empty(&c->leaving) || (first && exchange_at(first)->head_written)) {
-        c->until_ms = loop_now_ms(c->hl->loop) + GRACE_MS;
+    if (moves || !list_empty(&c->leaving) || (first && exchange_at(first)->head_written)) {
+        grace_begin(c);
         limit_arm(c);
         return;
     }
@@ -252,7 +262,7 @@ static void on_limit(struct deadline *d)
         limit_arm(c);
     else if (c->lingering)
         conn_close(c);
-    else if (c->eof)
+    else if (c->eof || c->hup)
         grace_over(c);
     else if (c->reading && !c->reading->head_done)
         parse_refuse(c, 408);
@@ -295,6 +305,8 @@ static int wanted(const struct conn *c)
 
     if (!c->eof && (c->deaf || (c->rest.n == 0 && parse_may(c))))
         events |= UV_READABLE;
+    else if (!c->eof && !c->hup)
+        events |= UV_DISCONNECT;
     return events;
 }
 
@@ -348,7 +360,15 @@ void conn_eof(struct conn *c)
         conn_close(c);
         return;
     }
-    c->until_ms = loop_now_ms(c->hl->loop) + GRACE_MS;
+    grace_begin(c);
+    conn_update(c);
+}
+
+/* Level-triggered, so it is asked for no more. */
+static void conn_hup(struct conn *c)
+{
+    c->hup = true;
+    grace_begin(c);
     conn_update(c);
 }
 
@@ -379,6 +399,8 @@ static void on_poll(uv_poll_t *h, int status, int events)
     }
     if (!c->closed && (events & UV_READABLE))
         conn_read(c);
+    else if (!c->closed && (events & UV_DISCONNECT) && !c->hup)
+        conn_hup(c);
 }
 
 /* ---- the beginning ---- */

@@ -29,11 +29,19 @@ struct http_limits {             /* times in ms, sizes in bytes; 0: none */
     uint64_t buffered;           /* reply bytes of one connection that wait in memory before streams stop */
 };
 
+/* Which pages of other origins may use the answers. */
+struct http_cors {
+    bool enforce;                /* false: any origin, and `origins` is not looked at */
+    ath_str origins;             /* "https://a.example, https://b.example"; lives as long as the server */
+    uint64_t max_age_s;          /* how long a preflight's answer holds; 0: not said */
+};
+
 struct http {
     struct router *router;
     const struct phase *phase;
     uint32_t phase_count;
     struct http_limits limits;
+    struct http_cors cors;
     bool strict_methods;
     /* Rights, on behalf of allow(); NULL: everything is allowed. */
     int (*allow)(struct req *r, const ath_right *right, uint32_t n, ath_err *e);

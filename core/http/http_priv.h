@@ -77,7 +77,6 @@ struct exchange {
     ath_str origin, asked_method, asked_headers;
     uint8_t trace_flags;
     uint64_t began_ms;
-    char peer[INET6_ADDRSTRLEN], trace_id[33];
     /* going out */
     int refused;                 /* the parser's own answer: a status without body */
     uint32_t set;                /* SET_* */
@@ -87,6 +86,8 @@ struct exchange {
     bool head_written, framed;   /* framed: chunked */
     bool broken;                 /* the rest of the answer cannot come */
     uint64_t out_end;            /* conn.out_total when all of it was written */
+    /* Not cleared for the next request in this place. */
+    char peer[INET6_ADDRSTRLEN], trace_id[33];
     /* Memory that the next request in this place uses again, unless it has grown large. */
     struct buf head;             /* as it came; then cut into texts, each ended by NUL */
     struct buf body;
@@ -104,7 +105,7 @@ struct conn {
     int events;                  /* what `poll` waits for */
     llhttp_t parser;
     struct exchange *reading;    /* whose head or body comes in */
-    const char *piece;           /* the bytes that llhttp works on */
+    const char *piece;           /* what is parsed right now */
     struct list queue, leaving;  /* struct req.node */
     uint32_t queued;
     struct buf rest;             /* read, but it may not be parsed yet */
@@ -116,9 +117,10 @@ struct conn {
     struct deadline limit, write_limit;
     struct deferred flush;
     uint64_t idle_ms, read_ms, write_ms; /* since when idle; when a byte last came, last went */
-    uint64_t until_ms;           /* of `lingering` and `eof` */
+    uint64_t until_ms;           /* of `lingering`, `eof` and `hup` */
     int refuse;                  /* status that a parser callback asks for */
-    bool eof;                    /* the client has ended its side */
+    bool eof;                    /* the client has ended its side, and all it sent was read */
+    bool hup;                    /* it has ended its side while nothing was read */
     bool deaf;                   /* nothing more is parsed: what comes is dropped */
     bool last;                   /* the answer that is written is the last one */
     bool said;                   /* and all of it was written */
@@ -179,6 +181,7 @@ void body_broken(struct exchange *x, int rc, const ath_err *e);
 void args_decode(ath_arena *a, ath_str text, ath_pair **ret, uint32_t *ret_n);
 
 /* reply.c */
+bool reply_origin(const struct exchange *x);              /* may its origin see the answer? */
 void reply_common(struct http_loop *hl);
 void reply_head(struct buf *b, struct exchange *x, bool keep);
 void reply_refused(struct buf *b, struct exchange *x);

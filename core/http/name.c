@@ -40,14 +40,15 @@ void name_lower(char *p, size_t n)
         p[i] = (char)(p[i] >= 'A' && p[i] <= 'Z' ? p[i] | 0x20 : p[i]);
 }
 
+/* Each term sets a lane's top bit when its byte is not below 0x80, below '!', DEL, a colon, a
+ * capital. A subtraction borrows from the next lane only where it has found something. */
 static bool good_8(const char *p)
 {
-    uint64_t w, low, colon;
+    uint64_t w, bad;
 
     memcpy(&w, p, 8);
-    low = w & LANES(0x7F);
-    colon = ~from(low ^ LANES(':'), 1);
-    return ((w | ~from(low, '!') | from(low, 0x7F) | colon | capitals(low)) & LANES(0x80)) == 0;
+    bad = w | (w - LANES('!')) | (w + LANES(1)) | ((w ^ LANES(':')) - LANES(1)) | capitals(w);
+    return (bad & LANES(0x80)) == 0;
 }
 
 bool name_is_good(ath_str s)

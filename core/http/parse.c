@@ -494,5 +494,6 @@ size_t parse_bytes(struct conn *c, const char *p, size_t n)
             break;
         pending = c->event_head;
     }
+    c->piece = NULL;
     return (size_t)(at - p);
 }

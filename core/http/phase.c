@@ -147,6 +147,18 @@ static bool is_method(ath_str word)
     return false;
 }
 
+static void preflight_allow(struct exchange *x)
+{
+    struct req *r = &x->req;
+    char room[STR_U64_ROOM];
+
+    req_set(&r->task, "access-control-allow-methods", ATH_S(EVERY_METHOD));
+    if (x->asked_headers.n)
+        req_set(&r->task, "access-control-allow-headers", x->asked_headers);
+    if (r->http->cors.max_age_s)
+        req_set(&r->task, "access-control-max-age", str_from_u64(r->http->cors.max_age_s, room));
+}
+
 int phase_cors(struct req *r, ath_err *e)
 {
     struct exchange *x = exchange_of(r);
@@ -159,10 +171,8 @@ int phase_cors(struct req *r, ath_err *e)
                   ATH_S("Requested method is not allowed"));
         return PHASE_DONE;
     }
-    req_set(&r->task, "access-control-allow-methods", ATH_S(EVERY_METHOD));
-    if (x->asked_headers.n)
-        req_set(&r->task, "access-control-allow-headers", x->asked_headers);
-    req_set(&r->task, "access-control-max-age", ATH_S("3600"));
+    if (reply_origin(x))
+        preflight_allow(x);
     req_reply(&r->task, 200, NULL, ATH_S(""));
     return PHASE_DONE;
 }
@@ -257,7 +267,8 @@ int phase_body(struct req *r, ath_err *e)
         body_stream(x);
     else
         body_keep(x);
-    kick(r); /* it is read on now, and a client that waits to be asked is asked */
+    if (x->wants_continue || !r->conn || !r->conn->piece)
+        kick(r); /* it is read on, and a client that waits to be asked is asked */
     return x->mode == BODY_KEEP ? PHASE_WAIT : PHASE_NEXT;
 }
 

@@ -84,6 +84,14 @@ static inline void put_line(struct buf *b, const char *name, ath_str value)
     buf_end(b, str_put(at, ATH_S("\r\n")));
 }
 
+static inline void put_number(struct buf *b, ath_str name, uint64_t v)
+{
+    char room[STR_U64_ROOM], *at = str_put(buf_room(b, name.n + STR_U64_ROOM + 2), name);
+
+    at = str_put(at, str_from_u64(v, room));
+    buf_end(b, str_put(at, ATH_S("\r\n")));
+}
+
 /* ---- what all answers share ---- */
 
 static void put_date(struct buf *b, time_t now)
@@ -132,9 +140,7 @@ static void put_length(struct buf *b, struct exchange *x)
         if (!(x->set & SET_LENGTH))
             return;
     }
-    buf_lit(b, "content-length: ");
-    buf_u64(b, x->set & SET_LENGTH ? x->declared : r->reply.n);
-    buf_lit(b, "\r\n");
+    put_number(b, ATH_S("content-length: "), x->set & SET_LENGTH ? x->declared : r->reply.n);
 }
 
 /* Both traces and the request's id: 36 and 32 and 16 characters. */
@@ -171,9 +177,22 @@ static void put_cache(struct buf *b, const struct exchange *x)
         put_line(b, "x-athena-cache-id", x->cache_key);
 }
 
+bool reply_origin(const struct exchange *x)
+{
+    const struct http_cors *cors = &x->req.http->cors;
+    ath_str rest = cors->origins, one;
+
+    if (!cors->enforce)
+        return true;
+    while (str_next(&rest, ',', &one))
+        if (str_ieq(str_trim(one), x->origin))
+            return true;
+    return false;
+}
+
 static void put_cors(struct buf *b, const struct exchange *x)
 {
-    if (x->origin.n == 0)
+    if (x->origin.n == 0 || !reply_origin(x))
         return;
     put_line(b, "access-control-allow-origin", x->origin);
     if (x->asked_method.n == 0)
@@ -194,9 +213,7 @@ void reply_head(struct buf *b, struct exchange *x, bool keep)
     if (r->type.n)
         put_line(b, "content-type", r->type);
     put_length(b, x);
-    buf_lit(b, "x-athena-time: ");
-    buf_u64(b, (hl->now_ns - r->mark[MARK_FIRST_BYTE]) / 1000000u);
-    buf_lit(b, "\r\n");
+    put_number(b, ATH_S("x-athena-time: "), (hl->now_ns - r->mark[MARK_FIRST_BYTE]) / 1000000u);
     put_ids(b, x);
     put_cache(b, x);
     put_cors(b, x);

@@ -48,13 +48,10 @@ struct req {
     uint32_t args_count;
     ath_str  peer;               /* the peer's address, without port */
     /* what it means */
-    struct route_match match;
     uint32_t phase;              /* the next one */
     bool     waits;              /* a phase said PHASE_WAIT */
-    char     id[UUID_TEXT];
     ath_str  given_id;           /* a valid inbound x-request-id */
     ath_str  trace_id, parent_id; /* of a valid traceparent, else made here */
-    char     span_id[17];
     ath_str  client_name;        /* trimmed, case kept; empty: none */
     ath_who  who;
     bool     asked;              /* allow() was called */
@@ -73,7 +70,11 @@ struct req {
     enum req_ending ending;
     ath_fact *fact;
     uint32_t fact_count, fact_room;
+    /* what is filled before it is read: not cleared for the next request in this place */
     ath_err  err;                /* of what failed */
+    struct route_match match;    /* route: NULL until it is found */
+    char     id[UUID_TEXT];
+    char     span_id[17];
 };
 
 extern const struct task_type request_type;

@@ -85,16 +85,16 @@ static void arm(struct wheel *w, uint64_t tick)
 static uint64_t place(struct wheel *w, struct deadline *d, uint64_t first)
 {
     uint64_t tick = (d->at_ms + TICK_MS - 1) / TICK_MS, away;
-    unsigned ring = 0, slot;
+    unsigned ring, slot;
 
     if (tick < first)
         tick = first;
     away = tick - w->tick;
-    while (away >> ((ring + 1) * SLOT_BITS) && ring < RINGS - 1)
-        ring++;
-    if (away >>
-        (RINGS * SLOT_BITS)) /* beyond the last ring: looked at again when that has turned */
+    ring = (63u - (unsigned)__builtin_clzll(away | 1)) / SLOT_BITS;
+    if (ring >= RINGS) { /* beyond the last ring: looked at again when that has turned */
+        ring = RINGS - 1;
         tick = w->tick + ((uint64_t)1 << (RINGS * SLOT_BITS)) - 1;
+    }
     slot = (tick >> (ring * SLOT_BITS)) % SLOTS;
     list_push(&w->slot[ring][slot], &d->node);
     w->used[ring] |= (uint64_t)1 << slot;

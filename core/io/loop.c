@@ -199,14 +199,14 @@ static void on_tick(uv_timer_t *h)
     uv_timer_start(h, on_tick, TICK_MS, 0);
 }
 
-/* Readers take the pair as valid when `since` is the same before and after: it is 0 while the label
- * changes, and no two of them begin at the same nanosecond. */
+/* No clock is asked, as this happens around every piece of code: the watchdog has one. Its reader
+ * may see a new label with an old count, and then a new count the next time it looks. */
 static void running_set(ath_loop *l, const char *label)
 {
-    atomic_store_explicit(&l->running_since_ns, 0, memory_order_release);
+    uint64_t n = atomic_load_explicit(&l->changes, memory_order_relaxed);
+
     atomic_store_explicit(&l->running, label, memory_order_release);
-    if (label)
-        atomic_store_explicit(&l->running_since_ns, clock_ns(), memory_order_release);
+    atomic_store_explicit(&l->changes, n + 1, memory_order_release);
 }
 
 const char *loop_enter(ath_loop *l, const char *label)
@@ -222,18 +222,10 @@ void loop_leave(ath_loop *l, const char *before)
     running_set(l, before);
 }
 
-const char *loop_busy(const ath_loop *l, uint64_t *ret_since_ns)
+const char *loop_busy(const ath_loop *l, uint64_t *ret_changes)
 {
-    for (int i = 0; i < 3; i++) {
-        uint64_t since = atomic_load_explicit(&l->running_since_ns, memory_order_acquire);
-        const char *label = atomic_load_explicit(&l->running, memory_order_acquire);
-
-        if (since == atomic_load_explicit(&l->running_since_ns, memory_order_acquire)) {
-            *ret_since_ns = since;
-            return since ? label : NULL;
-        }
-    }
-    return NULL; /* it changes all the time: nothing is stuck */
+    *ret_changes = atomic_load_explicit(&l->changes, memory_order_acquire);
+    return atomic_load_explicit(&l->running, memory_order_acquire);
 }
 
 /* ---- life ---- */

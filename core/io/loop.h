@@ -42,9 +42,9 @@ struct ath_loop {
     uv_loop_t uv;
     void *slot[LOOP_SLOTS];
     void **local;                /* the plugins' own, by plugin number */
-    /* For the watchdog, read by the main thread: what runs, and since when (0: nothing). */
+    /* For the watchdog, read by the main thread: what runs, and how often that changed. */
     _Atomic(const char *) running;
-    atomic_uint_fast64_t running_since_ns;
+    atomic_uint_fast64_t changes;
     atomic_uint_fast64_t lag_ns; /* how late the last tick was */
     atomic_uint_fast64_t tick_ns; /* clock_ns() of the last tick: every 250 ms unless it is stuck */
     atomic_uint_fast64_t turns;
@@ -86,8 +86,8 @@ static inline uint64_t loop_now_ms(ath_loop *l)
 const char *loop_enter(ath_loop *l, const char *label);
 void loop_leave(ath_loop *l, const char *before);
 
-/* For the watchdog, any thread: the label of what runs and since when, as one consistent pair; NULL:
- * nothing with a label runs. */
-const char *loop_busy(const ath_loop *l, uint64_t *ret_since_ns);
+/* For the watchdog, any thread: the label of what runs; NULL: nothing with a label. As long as
+ * *ret_changes stays the same from call to call, it is the same piece of work. */
+const char *loop_busy(const ath_loop *l, uint64_t *ret_changes);
 
 #endif

@@ -132,13 +132,6 @@ void task_unref(ath_task *t)
         task_free(t);
 }
 
-ath_task *task_root(ath_task *t)
-{
-    while (t->parent)
-        t = t->parent;
-    return t;
-}
-
 void task_deadline(ath_task *t, uint64_t at_ms)
 {
     if (at_ms && !t->ended && !t->gone)

@@ -108,7 +108,12 @@ void task_deadline(ath_task *t, uint64_t at_ms);
 uint64_t task_left_ms(ath_task *t); /* UINT64_MAX: no deadline */
 
 /* The request, job or command at the top. */
-ath_task *task_root(ath_task *t);
+static inline ath_task *task_root(ath_task *t)
+{
+    while (t->parent)
+        t = t->parent;
+    return t;
+}
 
 /* Operations are used again after their continuation, so a long task does not grow by them. `then`
  * may be NULL: nobody is told. */

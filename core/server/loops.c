@@ -97,26 +97,38 @@ void loops_free(struct loops *l)
     l->count = l->running = 0;
 }
 
+/* What a loop was last seen at. */
+struct seen {
+    uint64_t changes, since_ns;
+    bool said;
+};
+
+static void watch_one(const ath_loop *l, struct seen *seen, uint64_t limit_ms, uint64_t abort_ms)
+{
+    uint64_t now = clock_ns(), changes, ms;
+    const char *label = loop_busy(l, &changes);
+
+    if (!label || changes != seen->changes) {
+        *seen = (struct seen){ .changes = changes, .since_ns = now };
+        return;
+    }
+    ms = (now - seen->since_ns) / 1000000u;
+    if (ms >= limit_ms && !seen->said) {
+        seen->said = true;
+        log_write(ATH_WARN, "athena::watchdog", "loop %s has been in \"%s\" for %llu ms", l->name,
+                  label, (unsigned long long)ms);
+    }
+    if (abort_ms && ms >= abort_ms) {
+        fprintf(stderr, "loop %s has been in \"%s\" for %llu ms: giving up\n", l->name, label,
+                (unsigned long long)ms);
+        abort();
+    }
+}
+
 void loops_watch(struct loops *l, uint64_t limit_ms, uint64_t abort_ms)
 {
-    static uint64_t said[LOOPS_MOST]; /* since when the piece runs that was logged last */
-    uint64_t now = clock_ns();
+    static struct seen seen[LOOPS_MOST];
 
-    for (uint32_t i = 1; i <= l->running; i++) {
-        uint64_t since, ms;
-        const char *label = loop_busy(l->all[i], &since);
-        if (!label || since > now)
-            continue;
-        ms = (now - since) / 1000000u;
-        if (ms >= limit_ms && said[i] != since) {
-            said[i] = since;
-            log_write(ATH_WARN, "athena::watchdog", "loop %s has been in \"%s\" for %llu ms",
-                      l->all[i]->name, label, (unsigned long long)ms);
-        }
-        if (abort_ms && ms >= abort_ms) {
-            fprintf(stderr, "loop %s has been in \"%s\" for %llu ms: giving up\n", l->all[i]->name,
-                    label, (unsigned long long)ms);
-            abort();
-        }
-    }
+    for (uint32_t i = 1; i <= l->running; i++)
+        watch_one(l->all[i], &seen[i], limit_ms, abort_ms);
 }

@@ -104,6 +104,10 @@ static void http_setup(struct server *s)
     s->http.phase_count = server_phase_count;
     s->http.strict_methods = c->server.strict_methods;
     s->http.allow = keys_allow;
+    s->http.cors = (struct http_cors){
+        .enforce = c->api.cors_enforce && !c->api.cors_allow_any_origin,
+        .origins = c->api.cors_allowed_origins, .max_age_s = c->api.cors_max_age_ms / 1000,
+    };
     s->http.account = account_request;
     s->http.limits = (struct http_limits){
         .head_bytes = c->server.head_bytes, .head_fields = (uint64_t)c->server.head_fields,

@@ -278,12 +278,24 @@ bool str_utf8(ath_str s)
     return true;
 }
 
-/* FNV-1a, 32 bits: http://www.isthe.com/chongo/tech/comp/fnv/ */
+/* Eight bytes at a time, the rest with its length; each step multiplies and folds the upper half, which
+ * depends on all bytes, into the lower one. */
+static uint64_t hash_step(uint64_t h, uint64_t w)
+{
+    h = (h ^ w) * 0x9E3779B97F4A7C15u; /* 2^64 by the golden ratio */
+    return h ^ h >> 32;
+}
+
 uint32_t str_hash(ath_str s)
 {
-    uint32_t h = 2166136261u;
+    uint64_t h = s.n, w = 0;
+    size_t i = 0;
 
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)s.p[i]) * 16777619u;
-    return h;
+    for (; i + 8 <= s.n; i += 8) {
+        memcpy(&w, s.p + i, 8);
+        h = hash_step(h, w);
+    }
+    for (w = 0; i < s.n; i++)
+        w = w << 8 | (unsigned char)s.p[i];
+    return (uint32_t)hash_step(h, w);
 }

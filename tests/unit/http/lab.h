@@ -319,6 +319,7 @@ static void lab_open_at(struct http_limits limits, struct acceptor_options optio
 
     memset(&lab, 0, sizeof(lab));
     lab.http.limits = limits;
+    lab.http.cors.max_age_s = 600;
     lab.http.strict_methods = true;
     lab.http.account = lab_account;
     lab.http.phase = lab_phases;

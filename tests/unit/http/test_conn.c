@@ -1,4 +1,5 @@
 /* A real server on loopback: order, framing, limits, clients that are slow or leave, draining. */
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 
@@ -219,6 +220,9 @@ static const char *const refused[] = {
     "GET /ping HTTP/1.1\r\nHost: x\r\nX-A : b\r\n\r\n",
     "GET /ping HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", /* folded */
     "GET /ping HTTP/1.1\r\nHost: x\r\nX-A:\r\n\tc\r\n\r\n",
+    "GET /ping HTTP/1.1\r\nHost: x\r\nX-A: b\r\n \r\n\r\n",
+    "GET /ping HTTP/1.1\r\nHost: x\r\nX-A:\r\n \r\nX-B: c\r\n\r\n",
+    "GET /ping HTTP/1.1\r\nHost: x\r\nX-A: b \r\n\tc\r\nX-B: d\r\n\r\n",
     "GET /ping HTTP/1.1\r\n Host: x\r\n\r\n",
     "GET /ping HTTP/2.0\r\nHost: x\r\n\r\n",
     "GET /ping HTTP/0.9\r\nHost: x\r\n\r\n",
@@ -278,6 +282,33 @@ START_TEST(refusals)
     }
     ck_assert_uint_eq(atomic_load(&lab.stopped), 0);
     lab_close();
+}
+END_TEST
+
+/* Names, values and the target, cut at every byte. */
+START_TEST(a_head_comes_byte_by_byte)
+{
+    static const char text[] = "POST /echo HTTP/1.1\r\nX-Empty:\r\nHOST: \t x \t\r\nX-Blank:  \r\n"
+                               "Content-Length: 2\r\nX-Athena-Client:a b \r\n\r\nhi";
+    struct buf b = BUF_HEAP;
+    int fd, one = 1;
+
+    lab_open(lab_limits);
+    fd = dial();
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    for (size_t i = 0; i < sizeof(text) - 1; i++) {
+        say_n(fd, text + i, 1);
+        usleep(300);
+    }
+    hear(fd, &b, "\r\n\r\nhi");
+    ck_assert(str_starts(buf_view(&b), "HTTP/1.1 200 OK\r\n"));
+    ck_assert(strstr(b.p, "\r\nx-length: 2\r\n"));
+    ck_assert(strstr(b.p, "\r\nx-athena-client: a b\r\n"));
+    close(fd);
+    buf_free(&b);
+    wait_for(&lab.accounts, 1);
+    lab_close();
+    ck_assert_str_eq(lab.account[0].target, "/echo");
 }
 END_TEST
 
@@ -550,6 +581,43 @@ START_TEST(a_client_that_leaves_stops_its_work)
 }
 END_TEST
 
+/* More requests than may wait: nothing is read, and still it is seen that the client has gone. */
+START_TEST(a_client_leaves_while_nothing_is_read)
+{
+    int fd;
+
+    lab_open(lab_limits);
+    fd = dial();
+    for (int i = 0; i < 40; i++)
+        say(fd, "GET /never HTTP/1.1\r\n" HOST "\r\n");
+    usleep(50000);
+    close(fd);
+    wait_for(&lab.stopped, 17); /* 16 behind the first one */
+    wait_for(&lab.accounts, 17);
+    lab_close();
+    ck_assert_int_eq(lab.account[0].ending, REQ_CLIENT_LEFT);
+    ck_assert_uint_eq(atomic_load(&lab.accounts), 17);
+}
+END_TEST
+
+START_TEST(a_half_closed_client_is_served_while_it_goes_on)
+{
+    struct buf b = BUF_HEAP;
+    int fd;
+
+    lab_open(lab_limits);
+    fd = dial();
+    for (int i = 0; i < 25; i++) /* one after the other, each well within the grace */
+        say(fd, "POST /slow?ms=60 HTTP/1.1\r\n" HOST "\r\n");
+    shutdown(fd, SHUT_WR);
+    ck_assert(hear_all(fd, &b));
+    ck_assert_uint_eq(count(b.p, "HTTP/1.1 200 OK"), 25);
+    close(fd);
+    buf_free(&b);
+    lab_close();
+}
+END_TEST
+
 START_TEST(a_half_closed_client_gets_its_answers)
 {
     struct buf b = BUF_HEAP;
@@ -795,8 +863,10 @@ END_TEST
 
 SUITE("conn", idle_connections_cost_little, sockets_that_were_handed_in, what_cannot_be_listened_on,
       out_of_descriptors, keep_alive_and_close, http_1_0, pipelined_answers_come_in_order,
-      writes_do_not_overtake, bodies, expectations, head_has_no_body, refusals, sizes_of_a_head,
-      slow_heads_bodies_and_idle_ones_are_cut, a_deadline_is_answered, streams,
-      big_answers_come_whole, a_slow_reader_disturbs_nobody_and_is_cut,
-      uploads_are_read_as_they_come, a_client_that_leaves_stops_its_work,
-      a_half_closed_client_gets_its_answers, draining, cutting, too_many_connections, a_unix_socket)
+      writes_do_not_overtake, bodies, expectations, head_has_no_body, refusals,
+      a_head_comes_byte_by_byte, sizes_of_a_head, slow_heads_bodies_and_idle_ones_are_cut,
+      a_deadline_is_answered, streams, big_answers_come_whole,
+      a_slow_reader_disturbs_nobody_and_is_cut, uploads_are_read_as_they_come,
+      a_client_that_leaves_stops_its_work, a_half_closed_client_gets_its_answers,
+      a_client_leaves_while_nothing_is_read, a_half_closed_client_is_served_while_it_goes_on,
+      draining, cutting, too_many_connections, a_unix_socket)

@@ -149,7 +149,7 @@ START_TEST(cors)
     ck_assert_str_eq(field(text, "access-control-allow-origin"), "http://a.test");
     ck_assert_str_eq(field(text, "access-control-allow-headers"), "x-a, x-b");
     ck_assert(has(field(text, "access-control-allow-methods"), "GET, HEAD, POST, PUT, PATCH"));
-    ck_assert_str_eq(field(text, "access-control-max-age"), "3600");
+    ck_assert_str_eq(field(text, "access-control-max-age"), "600");
     free(text);
     text =
         converse("OPTIONS * HTTP/1.1\r\n" HOST CLOSE "Access-Control-Request-Method: GET\r\n\r\n");
@@ -164,6 +164,40 @@ START_TEST(cors)
     text = converse("OPTIONS /ping HTTP/1.1\r\n" HOST CLOSE "\r\n");
     ck_assert(str_starts(str_of(text), "HTTP/1.1 405 "));
     free(text);
+    lab_close();
+}
+END_TEST
+
+START_TEST(cors_enforced)
+{
+    static const char preflight[] = "OPTIONS /ping HTTP/1.1\r\n" HOST CLOSE "Origin: %s\r\n"
+                                    "Access-Control-Request-Method: POST\r\n\r\n";
+    static const struct {
+        const char *origin;
+        bool may;
+    } asked[] = {
+        { "https://a.test", true }, { "https://B.test", true }, { "https://a.test.evil", false },
+        { "https://a.tes", false }, { "http://a.test", false }, { "null", false },
+    };
+
+    lab_open(lab_limits);
+    lab.http.cors.origins = ATH_S("https://a.test, https://b.test:8443,https://b.test");
+    lab.http.cors.enforce = true;
+    for (size_t i = 0; i < ATH_COUNT(asked); i++) {
+        const char *seen = asked[i].may ? asked[i].origin : "";
+        char line[256], *text;
+        snprintf(line, sizeof(line), "Origin: %s\r\n", asked[i].origin);
+        text = get("/ping", line);
+        ck_assert_str_eq(body(text), "pong"); /* the browser withholds it, not the server */
+        ck_assert_str_eq(field(text, "access-control-allow-origin"), seen);
+        free(text);
+        snprintf(line, sizeof(line), preflight, asked[i].origin);
+        text = converse(line);
+        ck_assert(str_starts(str_of(text), "HTTP/1.1 200 OK\r\n"));
+        ck_assert_str_eq(field(text, "access-control-allow-origin"), seen);
+        ck_assert_int_eq(has(field(text, "access-control-allow-methods"), "POST"), asked[i].may);
+        free(text);
+    }
     lab_close();
 }
 END_TEST
@@ -260,4 +294,4 @@ START_TEST(details_with_a_meaning)
 END_TEST
 
 SUITE("reply", every_answer_has_its_fields, fields_of_a_handler, ids_and_trace_context, cors,
-      unknown_paths_and_methods, the_envelope, details_with_a_meaning)
+      cors_enforced, unknown_paths_and_methods, the_envelope, details_with_a_meaning)

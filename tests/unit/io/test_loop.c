@@ -149,15 +149,17 @@ END_TEST
 static void label_outer(void *arg)
 {
     ath_loop *l = arg;
-    uint64_t since;
+    uint64_t first, second, third;
     const char *before = loop_enter(l, "outer"), *inner = loop_enter(l, "inner");
 
-    ck_assert_str_eq(loop_busy(l, &since), "inner");
-    ck_assert(since != 0);
+    ck_assert_str_eq(loop_busy(l, &first), "inner");
+    ck_assert_str_eq(loop_busy(l, &second), "inner");
+    ck_assert_uint_eq(first, second);
     loop_leave(l, inner);
-    ck_assert_str_eq(loop_busy(l, &since), "outer");
+    ck_assert_str_eq(loop_busy(l, &third), "outer");
+    ck_assert_uint_ne(second, third);
     loop_leave(l, before);
-    ck_assert_ptr_null(loop_busy(l, &since));
+    ck_assert_ptr_null(loop_busy(l, &third));
     uv_sleep(400); /* the next tick is late */
 }
 
