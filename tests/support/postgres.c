@@ -120,6 +120,12 @@ static int free_port(void)
     return port;
 }
 
+/* A build of PostgreSQL without TLS has a libpq without it, too. */
+static bool wants_tls(const struct postgres_options *o)
+{
+    return o && o->tls && PQsslAttribute(NULL, "library");
+}
+
 static void write_conf(const struct postgres *p, const struct postgres_options *o)
 {
     char path[160];
@@ -134,7 +140,7 @@ static void write_conf(const struct postgres *p, const struct postgres_options *
             "max_connections = 100\nport = %d\nlisten_addresses = '%s'\n"
             "unix_socket_directories = '%s'\nunix_socket_permissions = 0777\n",
             p->port, p->tcp ? "127.0.0.1" : "", p->folder);
-    if (o && o->tls)
+    if (wants_tls(o))
         fprintf(f, "ssl = on\n");
     if (o && o->conf)
         fprintf(f, "%s\n", o->conf);
@@ -175,7 +181,7 @@ struct postgres *postgres_start(const struct postgres_options *o)
     run(p, "initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync",
         "-D", p->data, (char *)NULL);
     write_conf(p, o);
-    if (o && o->tls)
+    if (wants_tls(o))
         make_certificate(p);
     postgres_up(p);
     return p;

@@ -15,7 +15,7 @@ struct postgres;
 struct postgres_options {
     const char *conf;            /* lines for postgresql.conf */
     bool tcp;                    /* listens on 127.0.0.1 too */
-    bool tls;                    /* with a certificate of its own (needs openssl); implies tcp */
+    bool tls;                    /* with a certificate of its own (needs openssl), where libpq has TLS; implies tcp */
 };
 
 struct postgres *postgres_start(const struct postgres_options *o); /* NULL: none */
