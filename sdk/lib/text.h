@@ -30,7 +30,10 @@ static inline bool str_eq(ath_str a, ath_str b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-static inline bool str_is(ath_str a, const char *z)
+/* Inlined in any case, as `z` is nearly always a literal: its length then costs nothing. */
+#define STR_LITERAL static inline __attribute__((always_inline))
+
+STR_LITERAL bool str_is(ath_str a, const char *z)
 {
     return str_eq(a, str_of(z));
 }
@@ -71,14 +74,14 @@ static inline char *str_put(char *at, ath_str s)
 
 bool str_ieq(ath_str a, ath_str b);
 
-static inline bool str_starts(ath_str s, const char *prefix)
+STR_LITERAL bool str_starts(ath_str s, const char *prefix)
 {
     size_t n = strlen(prefix);
 
     return s.n >= n && memcmp(s.p, prefix, n) == 0;
 }
 
-static inline bool str_ends(ath_str s, const char *suffix)
+STR_LITERAL bool str_ends(ath_str s, const char *suffix)
 {
     size_t n = strlen(suffix);
 
