@@ -1,31 +1,41 @@
-/* Copying an event: one pass adds the sizes up, a second one lays the texts out behind the facts.
- * Texts that come as one block are copied as one, and the pointers into it moved. */
+/* Events in their blocks: first the events, then all facts, then the texts one after the other. */
 #include "log/event.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/clock.h"
-#include "lib/text.h"
+#include "log/log.h"
 
-static struct event *event_new(const ath_event *from, size_t text)
+bool log_draft_begin(struct log_draft *d, uint32_t events, uint32_t facts, size_t text)
 {
-    size_t facts = from->fact_count * sizeof(ath_fact);
-    struct event *ev;
+    size_t before = events * sizeof(struct event) + facts * sizeof(ath_fact);
+    struct block *b = block_take(before + text);
 
-    if (from->fact_count > EVENT_FACTS || text > EVENT_MOST)
-        return NULL;
-    if (!(ev = malloc(sizeof(*ev) + facts + text)))
-        return NULL;
-    atomic_init(&ev->refs, 1);
-    ev->e = *from;
+    if (!b)
+        return false;
+    *d = (struct log_draft){ .block = b,
+                             .fact = (ath_fact *)(void *)(b->at + events * sizeof(struct event)),
+                             .at = b->at + before,
+                             .end = b->at + b->room,
+                             .most = events };
+    return true;
+}
+
+ath_fact *log_draft_event(struct log_draft *d, const ath_event *e, uint32_t hidden)
+{
+    struct event *ev = (struct event *)(void *)d->block->at + d->count++;
+    ath_fact *fact = d->fact;
+
+    ev->e = *e;
     ev->e.size = sizeof(ev->e);
-    ev->e.fact = ev->fact;
+    ev->e.fact = fact + hidden;
+    ev->e.fact_count -= hidden;
+    ev->block = d->block;
+    ev->bytes = (sizeof(*d->block) + d->block->room) / d->most;
     if (!ev->e.time_ns)
         ev->e.time_ns = clock_wall_ns();
-    if (facts)
-        memcpy(ev->fact, from->fact, facts);
-    return ev;
+    if (e->fact_count)
+        memcpy(fact, e->fact, e->fact_count * sizeof(*fact));
+    d->fact += e->fact_count;
+    return fact;
 }
 
 static size_t text_size(const ath_event *e)
@@ -37,70 +47,35 @@ static size_t text_size(const ath_event *e)
     return n;
 }
 
-static char *put(char *at, ath_str *s)
+/* Empty texts, too, end in a NUL: what the host gives does. */
+static ath_str copied(struct log_draft *d, ath_str s)
 {
-    char *end = str_put(at, *s);
+    char *from = d->at, *end = str_put(from, s);
 
     *end = 0;
-    s->p = at;
-    return end + 1;
+    d->at = end + 1;
+    return str_from(from, s.n);
 }
 
-struct event *event_copy(const ath_event *from)
+bool event_copy(struct log_draft *d, const ath_event *from)
 {
-    struct event *ev = event_new(from, text_size(from));
-    char *at;
+    size_t text = text_size(from);
+    ath_event e = *from;
+    ath_fact *fact;
 
-    if (!ev)
-        return NULL;
-    at = (char *)(ev->fact + from->fact_count);
-    at = put(at, &ev->e.source);
-    at = put(at, &ev->e.name);
-    at = put(at, &ev->e.message);
-    at = put(at, &ev->e.request_id);
-    at = put(at, &ev->e.trace_id);
-    for (ath_fact *f = ev->fact, *end = f + from->fact_count; f < end; f++) {
-        at = put(at, &f->key);
-        at = put(at, &f->value);
+    if (e.fact_count > EVENT_FACTS || text > EVENT_MOST ||
+        !log_draft_begin(d, 1, e.fact_count, text))
+        return false;
+    e.flags &= ~(uint32_t)ATH_EV_KEYS;
+    e.source = copied(d, e.source);
+    e.name = copied(d, e.name);
+    e.message = copied(d, e.message);
+    e.request_id = copied(d, e.request_id);
+    e.trace_id = copied(d, e.trace_id);
+    fact = log_draft_event(d, &e, 0);
+    for (uint32_t i = 0; i < e.fact_count; i++) {
+        fact[i].key = copied(d, fact[i].key);
+        fact[i].value = copied(d, fact[i].value);
     }
-    return ev;
-}
-
-struct block {
-    uintptr_t from, n, move; /* move: added to what points into it */
-};
-
-static void moved(const struct block *b, ath_str *s)
-{
-    uintptr_t p = (uintptr_t)s->p;
-
-    if (p - b->from < b->n)
-        s->p = (const char *)(p + b->move);
-}
-
-struct event *event_copy_block(const ath_event *from, const char *text, size_t n)
-{
-    struct event *ev = event_new(from, n);
-    struct block b = { .from = (uintptr_t)text, .n = n };
-    char *at;
-
-    if (!ev)
-        return NULL;
-    at = (char *)(ev->fact + from->fact_count);
-    memcpy(at, text, n);
-    b.move = (uintptr_t)at - b.from;
-    moved(&b, &ev->e.source);
-    moved(&b, &ev->e.name);
-    moved(&b, &ev->e.message);
-    moved(&b, &ev->e.request_id);
-    moved(&b, &ev->e.trace_id);
-    for (ath_fact *f = ev->fact, *end = f + from->fact_count; f < end; f++)
-        moved(&b, &f->value);
-    return ev;
-}
-
-void event_release(struct event *ev)
-{
-    if (atomic_fetch_sub_explicit(&ev->refs, 1, memory_order_acq_rel) == 1)
-        free(ev);
+    return true;
 }

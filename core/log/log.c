@@ -4,90 +4,15 @@
  * at the sinks; log_sink_stop() takes the sink out of the list and then waits until no thread
  * looks.
  */
-#include <pthread.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/list.h"
-#include "base/mem.h"
 #include "lib/buf.h"
 #include "log/sinks_priv.h"
 
-struct reader {
-    struct list node;
-    atomic_uint inside;
-};
-
 _Atomic(struct log_sink *) log_sinks[SINKS_MOST];
 atomic_uint log_sinks_used;
-
-static pthread_mutex_t readers_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct list readers = { &readers, &readers };
-static pthread_key_t reader_key;
-static pthread_once_t reader_once = PTHREAD_ONCE_INIT;
-static _Thread_local struct reader *self;
-
-static void reader_end(void *arg)
-{
-    struct reader *r = arg;
-
-    pthread_mutex_lock(&readers_lock);
-    list_unlink(&r->node);
-    pthread_mutex_unlock(&readers_lock);
-    self = NULL;
-    free(r);
-}
-
-static void reader_start(void)
-{
-    pthread_key_create(&reader_key, reader_end);
-}
-
-static struct reader *reader_new(void)
-{
-    pthread_once(&reader_once, reader_start);
-    self = MEM_NEW(struct reader);
-    pthread_setspecific(reader_key, self);
-    pthread_mutex_lock(&readers_lock);
-    list_push(&readers, &self->node);
-    pthread_mutex_unlock(&readers_lock);
-    return self;
-}
-
-/* The main thread's word is not freed by its key. */
-__attribute__((destructor)) static void reader_last(void)
-{
-    if (self)
-        reader_end(self);
-}
-
-void log_enter(void)
-{
-    struct reader *r = self ? self : reader_new();
-
-    atomic_store(&r->inside, 1);
-}
-
-void log_leave(void)
-{
-    atomic_store_explicit(&self->inside, 0, memory_order_release);
-}
-
-void log_wait_readers(void)
-{
-    static const struct timespec moment = { .tv_nsec = 50000 };
-
-    pthread_mutex_lock(&readers_lock);
-    list_each(node, next, &readers)
-    {
-        struct reader *r = list_entry(node, struct reader, node);
-        while (r != self && atomic_load(&r->inside))
-            nanosleep(&moment, NULL);
-    }
-    pthread_mutex_unlock(&readers_lock);
-}
 
 struct takers {
     struct log_sink *sink[SINKS_MOST];
@@ -122,37 +47,54 @@ bool log_takes(int level, ath_str source, ath_str name)
     return t.n > 0;
 }
 
-/* `text` NULL: the texts are anywhere. */
-static int hand_out(const ath_event *e, const char *text, size_t n)
+/* The first `n` sinks that take the event get it; what a full queue refuses is let go. */
+static bool push(const struct takers *t, struct event *ev)
 {
-    bool wanted = log_wants((int)e->level, e->source), kept = true;
-    struct event *ev = NULL;
-    struct takers t;
+    struct block *block = ev->block;
+    bool kept = true;
+
+    for (unsigned i = 0; i < t->n; i++)
+        if (!log_sink_push(t->sink[i], ev)) {
+            block_release(block);
+            kept = false;
+        }
+    return kept;
+}
+
+/* All references are there before the first push: a sink may be done with an event before the next
+ * one is pushed. */
+int log_draft_send(struct log_draft *d)
+{
+    struct event *ev = (struct event *)(void *)d->block->at;
+    struct takers t[LOG_DRAFT_EVENTS];
+    unsigned refs = 0, n = d->count;
+    bool kept = true;
 
     log_enter();
-    takers_find(&t, wanted, e->name);
-    if (t.n) {
-        ev = text ? event_copy_block(e, text, n) : event_copy(e);
-        kept = ev != NULL;
+    for (unsigned i = 0; i < n; i++) {
+        takers_find(&t[i], log_wants((int)ev[i].e.level, ev[i].e.source), ev[i].e.name);
+        refs += t[i].n;
     }
-    for (unsigned i = 0; ev && i < t.n; i++)
-        kept &= log_sink_push(t.sink[i], ev);
+    atomic_store_explicit(&d->block->refs, refs, memory_order_relaxed);
+    if (refs == 0) {
+        for (unsigned i = 0; i < n; i++)
+            if (t[i].all == 0 && log_wants((int)ev[i].e.level, ev[i].e.source))
+                log_stderr(&ev[i].e);
+        block_give_back(d->block);
+    }
+    for (unsigned i = 0; refs && i < n; i++)
+        kept &= push(&t[i], &ev[i]);
     log_leave();
-    if (ev)
-        event_release(ev);
-    if (t.all == 0 && wanted)
-        log_stderr(e);
     return kept ? 0 : ATH_E_LIMIT;
 }
 
 int log_event(const ath_event *e)
 {
-    return hand_out(e, NULL, 0);
-}
+    struct log_draft d;
 
-int log_event_block(const ath_event *e, const char *text, size_t n)
-{
-    return hand_out(e, text, n);
+    if (!log_takes((int)e->level, e->source, e->name))
+        return 0;
+    return event_copy(&d, e) ? log_draft_send(&d) : ATH_E_LIMIT;
 }
 
 void log_stderr(const ath_event *e)

@@ -1,6 +1,6 @@
 /* core/log/log.h - events on their way to the sinks.
  *
- * An event is copied once into one block that all sinks share, and handed to each sink's bounded
+ * An event stands in one block of memory that all sinks share, and is handed to each sink's bounded
  * queue; a full queue counts a drop. No call here waits, except log_sink_stop(). Any thread.
  *
  * Without any sink (start, check-config) lines go to standard error.
@@ -10,17 +10,19 @@
 
 #include <stdbool.h>
 
-#include <athena/plugin.h>
+#include "lib/text.h"
 
+struct block;
 struct log_sink;
 
 struct log_queue_options {       /* config keys that every sink has */
     uint64_t queue_events;       /* capacity; 0: 128000 */
+    uint64_t queue_bytes;        /* of memory that waiting events hold; 0: 64 MiB */
     uint64_t batch;              /* most events per write; 0: 1024 */
     uint64_t flush_ms;           /* an event waits at most this long; 0: 50 */
 };
 
-/* Reads the keys queue_events, batch and flush_ms out of a plugin's filled config, where its table
+/* Reads the keys queue_events, queue_bytes, batch and flush_ms out of a plugin's filled config, where its table
  * has them: how the keys that every sink has reach the sink's thread. `stride` is field_size. */
 void log_queue_options_of(const ath_field *field, size_t stride, size_t count, const void *config,
                           struct log_queue_options *ret);
@@ -58,9 +60,41 @@ bool log_takes(int level, ath_str source, ath_str name);
 /* 0, or ATH_E_LIMIT when a sink's queue was full and it was not kept there. */
 int log_event(const ath_event *ev);
 
-/* The same for an event whose texts and values either lie in [text, text + n) or live as long as
- * the process, as its keys do, each ended by NUL: one copy moves them all. */
-int log_event_block(const ath_event *ev, const char *text, size_t n);
+/* ---- drafts: events that are written where they stay, for who writes many ----
+ *
+ *     log_draft_begin(&d, 1, FACTS, text)      room for the facts and for that many bytes of texts
+ *     fact = log_draft_event(&d, &event, 0)    the event, its facts copied
+ *     fact[0].value = log_draft_text(&d, s)    what this event has of its own
+ *     log_draft_send(&d)
+ *
+ * A draft that began is sent. Texts that are not put into it live as long as the process. Events of
+ * one draft share what was put into it; they come in that order. */
+enum { LOG_DRAFT_EVENTS = 2 };
+
+struct log_draft {               /* private, but for log_draft_text() */
+    struct block *block;
+    ath_fact *fact;              /* the next event's */
+    char *at, *end;              /* room for texts */
+    uint32_t count, most;        /* events */
+};
+
+/* `facts`: of all its events; `text`: with a NUL for each. False: memory is out. */
+bool log_draft_begin(struct log_draft *d, uint32_t events, uint32_t facts, size_t text);
+/* Of its facts the first `hidden` may be filled, but nobody sees them. */
+ath_fact *log_draft_event(struct log_draft *d, const ath_event *ev, uint32_t hidden);
+int log_draft_send(struct log_draft *d); /* as log_event() */
+
+/* Empty when there is no room left. */
+static inline ath_str log_draft_text(struct log_draft *d, ath_str s)
+{
+    char *from = d->at;
+
+    if (s.n == 0 || s.n >= (size_t)(d->end - from))
+        return ATH_S("");
+    d->at = str_put(from, s);
+    *d->at++ = 0;
+    return str_from(from, s.n);
+}
 
 /* One line of ours, redacted: `source` as operators filter it ("athena::server"). */
 ATH_PRINTF(3, 4) void log_write(int level, const char *source, const char *fmt, ...);

@@ -172,6 +172,20 @@ void table_free(struct table *t)
     *t = (struct table){ 0 };
 }
 
+void recent_keep(struct recent *e, const void *of, const void *of_too, int status, struct set *set,
+                 uint32_t which)
+{
+    size_t n = 0;
+
+    *e = (struct recent){ .of = { of, of_too }, .status = status, .set = set };
+    for (size_t at = 0; at < set->key_n; which >>= 1) {
+        ath_str label = str_of(set->key + at);
+        if (which & 1)
+            e->label[n++] = label;
+        at += label.n + 1;
+    }
+}
+
 /* ---- shards ---- */
 
 static void shard_leave(void *arg)

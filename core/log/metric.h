@@ -24,9 +24,11 @@ int metric_register(const ath_metric *metric, uint32_t *ret_id, ath_err *e);
  * Histogram: observes v, in seconds. `label` has as many texts as the family's label list. */
 void metric_put(uint32_t id, const ath_str *label, double v);
 
-/* One finished HTTP request. Texts are copied at first sight. */
+/* One finished HTTP request. Route and group live as long as the process: they are told apart by
+ * their addresses before they are by their texts. Other texts are copied at first sight. */
 struct metric_http {
-    const char *method, *route, *route_group; /* route: the pattern, or "unmatched" */
+    const char *route, *route_group; /* route: the pattern, or "unmatched" */
+    ath_str method;
     ath_str client;              /* empty: "unknown" */
     int status;
     bool handler_error;          /* the handler failed without an answer of its own */
@@ -45,9 +47,10 @@ void metric_flight_end(struct metric_flight *f);
  * `operation` and `status` are words of a fixed set (contract observability.md 2.5). */
 void metric_management(ath_str operation, ath_str status, uint64_t duration_ns);
 
-/* One gateway operation (contract observability.md 2.6). */
+/* One gateway operation (contract observability.md 2.6); route and operation as above. */
 struct metric_operation {
-    ath_str client, table, operation, method, path, cache_outcome, cache_source;
+    const char *route, *operation;
+    ath_str client, table, method, cache_outcome, cache_source;
     int status;
     uint64_t duration_ns;
 };

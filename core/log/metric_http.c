@@ -71,20 +71,32 @@ static void bytes(uint64_t *count, uint64_t *sum, uint64_t *min, uint64_t *max, 
     *sum += n;
 }
 
-void metric_http(const struct metric_http *m)
+static struct set *set_of(struct shard *s, const struct metric_http *m)
 {
+    enum { METHOD = 1 << 0, CLIENT = 1 << 4 };
+    ath_str label[] = { m->method, m->client.n ? m->client : ATH_S("unknown") };
+    struct recent *e = recent_of(s->http, m->route, m->status);
+    struct set *set;
     struct key k;
-    struct shard *s;
-    struct tally *t;
 
+    if (recent_fits(e, m->route, m->route_group, m->status, label, ATH_COUNT(label)))
+        return e->set;
     KEY_EMPTY(&k);
-    key_add(&k, metric_method(str_of(m->method)));
+    key_add(&k, metric_method(m->method));
     key_add(&k, str_of(m->route));
     key_add(&k, str_of(m->route_group));
     key_add_status(&k, m->status);
-    key_add(&k, m->client.n ? m->client : ATH_S("unknown"));
-    s = shard_lock();
-    t = &table_get(&s->kind[KIND_HTTP], &k, SETS, kinds[KIND_HTTP].keep)->tally;
+    key_add(&k, label[1]);
+    set = table_get(&s->kind[KIND_HTTP], &k, SETS, kinds[KIND_HTTP].keep);
+    recent_keep(e, m->route, m->route_group, m->status, set, METHOD | CLIENT);
+    return set;
+}
+
+void metric_http(const struct metric_http *m)
+{
+    struct shard *s = shard_lock();
+    struct tally *t = &set_of(s, m)->tally;
+
     tally_time(t, m->duration_ns);
     if (m->request_bytes)
         bytes(&t->in_count, &t->in_bytes, &t->in_min, &t->in_max, m->request_bytes);

@@ -6,24 +6,38 @@ static ath_str given(ath_str v, ath_str otherwise)
     return v.n ? v : otherwise;
 }
 
+static struct set *set_of(struct shard *s, const struct metric_operation *m)
+{
+    enum { CLIENT = 1 << 0, TABLE = 1 << 1, METHOD = 1 << 3, OUTCOME = 1 << 6, SOURCE = 1 << 7 };
+    static const ath_str unknown = { "unknown", 7 }, none = { "none", 4 };
+    ath_str label[] = { given(m->client, unknown), given(m->table, unknown), m->method,
+                        given(m->cache_outcome, none), given(m->cache_source, none) };
+    struct recent *e = recent_of(s->operation, m->route, m->status);
+    struct set *set;
+    struct key k;
+
+    if (recent_fits(e, m->route, m->operation, m->status, label, ATH_COUNT(label)))
+        return e->set;
+    KEY_EMPTY(&k);
+    key_add(&k, label[0]);
+    key_add(&k, label[1]);
+    key_add(&k, given(str_of(m->operation), unknown));
+    key_add(&k, metric_method(m->method));
+    key_add(&k, given(str_of(m->route), unknown));
+    key_add_status(&k, m->status);
+    key_add(&k, label[3]);
+    key_add(&k, label[4]);
+    set = table_get(&s->kind[KIND_OPERATION], &k, SETS, kinds[KIND_OPERATION].keep);
+    recent_keep(e, m->route, m->operation, m->status, set,
+                CLIENT | TABLE | METHOD | OUTCOME | SOURCE);
+    return set;
+}
+
 void metric_operation(const struct metric_operation *m)
 {
-    static const ath_str unknown = { "unknown", 7 }, none = { "none", 4 };
-    struct key k;
-    struct shard *s;
+    struct shard *s = shard_lock();
 
-    KEY_EMPTY(&k);
-    key_add(&k, given(m->client, unknown));
-    key_add(&k, given(m->table, unknown));
-    key_add(&k, given(m->operation, unknown));
-    key_add(&k, metric_method(m->method));
-    key_add(&k, given(m->path, unknown));
-    key_add_status(&k, m->status);
-    key_add(&k, given(m->cache_outcome, none));
-    key_add(&k, given(m->cache_source, none));
-    s = shard_lock();
-    tally_time(&table_get(&s->kind[KIND_OPERATION], &k, SETS, kinds[KIND_OPERATION].keep)->tally,
-               m->duration_ns);
+    tally_time(&set_of(s, m)->tally, m->duration_ns);
     shard_unlock(s);
 }
 

@@ -74,11 +74,42 @@ void table_free(struct table *t);
  * but those whose bits are in `keep` (what is bounded by itself). */
 struct set *table_get(struct table *t, const struct key *k, size_t most, uint32_t keep);
 
+/* The set that was counted in last for a route and a status: most observations find it here and
+ * need no key. `label` are those of the set that no pointer tells apart. */
+enum { RECENT = 64, RECENT_LABELS = 5 };
+struct recent {
+    const void *of[2];           /* texts that live as long as the process, by their address */
+    int status;
+    ath_str label[RECENT_LABELS];
+    struct set *set;
+};
+
+static inline struct recent *recent_of(struct recent *list, const void *of, int status)
+{
+    return &list[((uintptr_t)of >> 4 ^ (unsigned)status) % RECENT];
+}
+
+static inline bool recent_fits(const struct recent *e, const void *of, const void *of_too,
+                               int status, const ath_str *label, size_t n)
+{
+    if (!e->set || e->of[0] != of || e->of[1] != of_too || e->status != status)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!str_same(e->label[i], label[i]))
+            return false;
+    return true;
+}
+
+/* Remembers `set`; bits of `which` say which of its labels are compared, in their order. */
+void recent_keep(struct recent *e, const void *of, const void *of_too, int status, struct set *set,
+                 uint32_t which);
+
 struct shard {
     pthread_mutex_t lock;
     struct shard *next;
     bool taken;                  /* by a living thread; else the next new thread goes on with it */
     struct table kind[KINDS];
+    struct recent http[RECENT], operation[RECENT];
     struct table *family[FAMILIES]; /* of metric_put(), by id */
 };
 

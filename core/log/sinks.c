@@ -29,8 +29,9 @@ struct log_sink {
     void *state;
     bool every; /* events "*" */
     size_t batch;
-    uint64_t flush_ms;
+    uint64_t flush_ms, bytes_most;
     struct ring ring;
+    atomic_uint_fast64_t bytes; /* that its events hold, in the queue or in the batch */
     atomic_int sleep;
     atomic_bool stop, reopen, paused;
     atomic_uint_fast64_t written, dropped, failed;
@@ -73,28 +74,40 @@ static void wake(struct log_sink *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Is this event worth ending a rest? Looked at once per half ring, and for errors. */
-static bool urgent(const struct log_sink *s, const struct event *ev, size_t at)
+/* Is this event worth ending a rest? When the queue is half full, looked at once per half ring and
+ * when the bytes pass it; and for errors. */
+static bool urgent(const struct log_sink *s, bool error, size_t at, uint64_t before, uint64_t bytes)
 {
     size_t half = ring_capacity(&s->ring) / 2;
+    uint64_t half_bytes = s->bytes_most / 2;
 
-    return ev->e.level == ATH_ERROR ||
+    return error || (before < half_bytes && before + bytes >= half_bytes) ||
            ((at & (half - 1)) == 0 && at && ring_waiting(&s->ring) >= half);
+}
+
+static bool queue_put(struct log_sink *s, struct event *ev, size_t *ret_at, uint64_t *ret_before)
+{
+    uint64_t bytes = ev->bytes;
+
+    *ret_before = atomic_fetch_add_explicit(&s->bytes, bytes, memory_order_relaxed);
+    if (*ret_before + bytes <= s->bytes_most && ring_push(&s->ring, ev, ret_at))
+        return true;
+    atomic_fetch_sub_explicit(&s->bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->dropped, 1, memory_order_relaxed);
+    return false;
 }
 
 bool log_sink_push(struct log_sink *s, struct event *ev)
 {
+    bool error = ev->e.level == ATH_ERROR; /* once it is pushed it may be gone */
+    uint64_t before, bytes = ev->bytes;
     size_t at;
     int sleep;
 
-    event_keep(ev);
-    if (!ring_push(&s->ring, ev, &at)) {
-        event_release(ev);
-        atomic_fetch_add_explicit(&s->dropped, 1, memory_order_relaxed);
+    if (!queue_put(s, ev, &at, &before))
         return false;
-    }
     sleep = atomic_load(&s->sleep);
-    if ((sleep == IDLE || (sleep == RESTING && urgent(s, ev, at))) &&
+    if ((sleep == IDLE || (sleep == RESTING && urgent(s, error, at, before, bytes))) &&
         atomic_exchange(&s->sleep, AWAKE) != AWAKE)
         wake(s);
     return true;
@@ -211,6 +224,18 @@ static int try_write(struct log_sink *s, ath_err *e)
     return s->n ? s->sink->write(s->state, s->view, s->n, e) : 0;
 }
 
+static void batch_release(struct log_sink *s)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < s->n; i++) {
+        bytes += s->events[i]->bytes;
+        block_release(s->events[i]->block);
+    }
+    atomic_fetch_sub_explicit(&s->bytes, bytes, memory_order_relaxed);
+    s->n = 0;
+}
+
 /* Writes the batch in hand; comes back when it is written, given up, or the sink is stopped. */
 static void deliver(struct log_sink *s)
 {
@@ -230,9 +255,7 @@ static void deliver(struct log_sink *s)
         atomic_fetch_add(&s->written, s->n);
         s->healed |= atomic_exchange(&s->paused, false);
     }
-    for (size_t i = 0; i < s->n; i++)
-        event_release(s->events[i]);
-    s->n = 0;
+    batch_release(s);
 }
 
 static void take(struct log_sink *s)
@@ -270,7 +293,7 @@ static void sink_free(struct log_sink *s)
     void *left;
 
     while (ring_pop(&s->ring, &left, 1))
-        event_release(left);
+        block_release(((struct event *)left)->block);
     ring_fini(&s->ring);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->cond);
@@ -292,6 +315,7 @@ static struct log_sink *sink_new(const char *name, const ath_sink *sink, void *s
     s->every = !sink->events || str_is(str_of(sink->events), "*");
     s->batch = o && o->batch ? o->batch : 1024;
     s->flush_ms = o && o->flush_ms ? o->flush_ms : 50;
+    s->bytes_most = o && o->queue_bytes ? o->queue_bytes : 64u << 20;
     ring_init(&s->ring, o && o->queue_events ? o->queue_events : 128000);
     s->events = mem_new(s->batch * sizeof(struct event *));
     s->view = mem_new(s->batch * sizeof(const ath_event *));
@@ -426,10 +450,12 @@ void log_queue_options_of(const ath_field *field, size_t stride, size_t count, c
     *ret = (struct log_queue_options){ 0 };
     for (size_t i = 0; i < count && config; i++) {
         const ath_field *f = (const ath_field *)((const char *)field + i * stride);
-        if (f->type != ATH_T_INT && f->type != ATH_T_MSEC)
+        if (f->type != ATH_T_INT && f->type != ATH_T_MSEC && f->type != ATH_T_BYTES)
             continue;
         if (strcmp(f->key, "queue_events") == 0)
             ret->queue_events = number_at(f, config);
+        else if (strcmp(f->key, "queue_bytes") == 0)
+            ret->queue_bytes = number_at(f, config);
         else if (strcmp(f->key, "batch") == 0)
             ret->batch = number_at(f, config);
         else if (strcmp(f->key, "flush_ms") == 0)

@@ -13,13 +13,9 @@ extern atomic_uint log_sinks_used; /* slots ever used: how far to look */
 
 bool log_sink_takes(const struct log_sink *s, bool wanted, ath_str name);
 
-/* Takes a reference when it keeps the event. False: the queue is full, the drop is counted. */
+/* The sink has one of the block's references from then on. False: the queue is full, the drop is
+ * counted, and the reference is still the caller's. */
 bool log_sink_push(struct log_sink *s, struct event *ev);
-
-/* Marks this thread as one that looks at sinks, so that none is freed meanwhile. */
-void log_enter(void);
-void log_leave(void);
-void log_wait_readers(void);     /* until every thread that was inside has left once */
 
 /* One line on standard error: time, level, source, message, facts. */
 void log_stderr(const ath_event *e);

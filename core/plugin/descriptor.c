@@ -356,7 +356,7 @@ static int tables_take(ath_self *s, ath_arena *a, ath_err *e)
 
 struct queue_config {
     int64_t events, batch;
-    uint64_t flush_ms;
+    uint64_t bytes, flush_ms;
 };
 
 /* A sink's section also holds the settings of its queue: one table, one struct, theirs first. */
@@ -365,6 +365,8 @@ static void sink_fields(ath_self *s, ath_arena *a)
     static const ath_field ours[] = {
         ATH_INT(struct queue_config, events, "queue_events", "128000", "16..10000000",
                 "Events that may wait for this sink; more are dropped and counted."),
+        ATH_BYTES(struct queue_config, bytes, "queue_bytes", "64m", "2m..64g",
+                  "Memory that those events may hold."),
         ATH_INT(struct queue_config, batch, "batch", "1024", "1..65536",
                 "Most events of one write."),
         ATH_MSEC(struct queue_config, flush_ms, "flush_ms", "50ms", "1ms..1m",

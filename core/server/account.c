@@ -1,9 +1,7 @@
-/* The account of a request. Its events are built on the stack: facts from tables that have keys,
- * forms and defaults, the texts of this request one after the other in one block. log_event_block()
- * copies both once, and the sinks' threads do the formatting. */
+/* The account of a request. Its events are drafts: tables give their facts keys, forms and defaults,
+ * the texts of this request stand once in a block that both events share. The sinks' threads do the
+ * formatting. */
 #include "server/account.h"
-
-#include <endian.h>
 
 #include "base/version.h"
 #include "db/client.h"
@@ -13,6 +11,7 @@
 
 static const ath_str http_source = { "athena::http", 12 };
 static const ath_str trace_source = { "athena_rs::gateway_trace", 24 };
+static const ath_str line_name = { "request", 7 }, trace_name = { "operation", 9 };
 
 /* ---- what both events and the metrics need ---- */
 
@@ -22,47 +21,32 @@ enum { TEXT_MOST = 2048, TEXTS_MOST = 12288 };
 struct account {
     struct req *r;
     const struct route *route; /* NULL: unmatched */
+    const struct shape *shape; /* of its details; NULL: it is no operation */
     const char *group;
     int status;
     uint64_t duration_ns; /* until the answer began */
     bool span;            /* does the filter show the prefix? */
-    /* as they stand in `text` */
-    ath_str method, path, peer, id, client, w3c, status_text;
-    char *at;              /* where the next one goes */
-    char text[TEXTS_MOST]; /* what the events take with them */
+    struct log_draft draft;
+    /* as they stand in it */
+    ath_str method, path, peer, id, w3c, status_text;
 };
 
-static const ath_str empty = { "", 0 };
-
-/* A text into the block: cut when it is too long, dropped when the block is full. */
+/* A text into the draft: cut when it is too long, dropped when there is no room left. */
 static ath_str put(struct account *a, ath_str s)
 {
-    char *from = a->at;
-    size_t room = (size_t)(a->text + sizeof(a->text) - from), n = s.n < TEXT_MOST ? s.n : TEXT_MOST;
-
-    if (n == 0 || n >= room)
-        return empty;
-    a->at = str_put(from, str_from(s.p, n));
-    *a->at++ = 0;
-    return str_from(from, n);
+    return log_draft_text(&a->draft, str_from(s.p, s.n < TEXT_MOST ? s.n : TEXT_MOST));
 }
 
 enum { DIGITS = 20 }; /* of the largest number */
 
 static ath_str number(struct account *a, uint64_t v)
 {
-    char *from = a->at;
-    size_t n = 1;
+    char digits[DIGITS], *at = digits + DIGITS;
 
-    if (from + DIGITS + 1 > a->text + sizeof(a->text))
-        return empty;
-    for (uint64_t rest = v; rest >= 10; rest /= 10)
-        n++;
-    for (size_t i = n; i > 0; i--, v /= 10)
-        from[i - 1] = (char)('0' + v % 10);
-    from[n] = 0;
-    a->at = from + n + 1;
-    return str_from(from, n);
+    do
+        *--at = (char)('0' + v % 10);
+    while (v /= 10);
+    return put(a, str_from(at, (size_t)(digits + DIGITS - at)));
 }
 
 /* A client that left before the answer has no status: 499, as proxies say. */
@@ -78,6 +62,8 @@ static uint64_t later(uint64_t from, uint64_t to)
     return to > from ? to - from : 0;
 }
 
+static const struct shape *shape_of(const struct account *a);
+
 static void account_fill(struct account *a, struct req *r)
 {
     uint64_t answered = r->mark[MARK_REPLY] ? r->mark[MARK_REPLY] : r->mark[MARK_END];
@@ -88,7 +74,13 @@ static void account_fill(struct account *a, struct req *r)
     a->status = final_status(r);
     a->duration_ns = later(r->mark[MARK_FIRST_BYTE], answered);
     a->span = log_wants(ATH_INFO, http_source);
-    a->at = a->text;
+    a->shape = a->route && a->route->def.operation ? shape_of(a) : NULL;
+}
+
+static void put_common(struct account *a)
+{
+    const struct req *r = a->r;
+
     a->method = put(a, r->method);
     a->path = put(a, r->path);
     a->peer = put(a, r->peer);
@@ -112,7 +104,7 @@ static void count_request(const struct account *a)
 {
     struct req *r = a->r;
     struct metric_http m = {
-        .method = r->method.p,
+        .method = r->method,
         .route = a->route ? a->route->def.path : "unmatched",
         .route_group = a->group,
         .client = client_label(r),
@@ -160,40 +152,23 @@ static const ath_fact line_facts[LINE_FACTS] = {
     [LINE_STATUS] = { ATH_S("http_status_code"), { NULL, 0 }, ATH_V_NUMBER, 0 },
 };
 
-static ath_event event_of(const struct account *a, int level, ath_str source)
+static void write_line(struct account *a, int level)
 {
-    return (ath_event){ .size = sizeof(ath_event),
-                        .level = (uint32_t)level,
-                        .source = source,
-                        .request_id = a->id,
-                        .trace_id = a->w3c };
-}
+    ath_event e = { .level = (uint32_t)level,
+                    .flags = ATH_EV_KEYS,
+                    .source = http_source,
+                    .name = line_name,
+                    .message = ATH_S("request completed"),
+                    .request_id = a->id,
+                    .trace_id = a->w3c,
+                    .fact = line_facts,
+                    .fact_count = LINE_FACTS };
+    ath_fact *fact = log_draft_event(&a->draft, &e, a->span ? 0 : LINE_METHOD);
 
-/* Without the first `spans` facts when the filter hides the prefix. */
-static void hand_over(const struct account *a, ath_event *e, const ath_fact *fact, uint32_t n,
-                      uint32_t spans)
-{
-    e->fact = a->span ? fact : fact + spans;
-    e->fact_count = a->span ? n : n - spans;
-    log_event_block(e, a->text, (size_t)(a->at - a->text));
-}
-
-static void write_line(const struct account *a)
-{
-    int level = a->status >= 500 ? ATH_ERROR : a->status >= 400 ? ATH_WARN : ATH_INFO;
-    ath_event e = event_of(a, level, http_source);
-    ath_fact fact[LINE_FACTS];
-
-    e.name = ATH_S("request");
-    if (!log_takes(level, http_source, e.name))
-        return;
-    e.message = ATH_S("request completed");
-    memcpy(fact, line_facts, sizeof(fact));
     fact[SPAN_METHOD].value = fact[LINE_METHOD].value = a->method;
     fact[SPAN_ROUTE].value = fact[LINE_ROUTE].value = a->path;
     fact[SPAN_PEER].value = a->peer;
     fact[SPAN_STATUS].value = fact[LINE_STATUS].value = a->status_text;
-    hand_over(a, &e, fact, LINE_FACTS, LINE_METHOD);
 }
 
 /* ---- the trace: the published fields, in their order, then ours ---- */
@@ -343,7 +318,9 @@ struct shape {
     uint32_t facts;           /* how many of the request's are looked at */
     bool failed, described;   /* it has an error; that has words */
     bool code, message;       /* the error fills the field */
+    bool traced;              /* its path is gateway traffic */
     int8_t field[NOTED_MOST]; /* of each fact; -1: none */
+    int8_t from[T_FACTS];     /* of each field the fact; -1: none */
     ath_str key[KEYS_MOST];   /* while it is made */
     uint32_t keys;
     size_t noted_n, sorted_n;
@@ -368,7 +345,8 @@ static bool shape_fits(const struct shape *s, const struct account *a)
         return false;
     for (uint32_t i = 0; i < s->facts; i++) {
         ath_str key = r->fact[i].key;
-        if (at + key.n + 1 > s->noted_n || memcmp(s->noted + at, key.p, key.n + 1) != 0)
+        if (at + key.n + 1 > s->noted_n || s->noted[at + key.n] ||
+            !str_same(str_from(s->noted + at, key.n), key))
             return false;
         at += key.n + 1;
     }
@@ -422,6 +400,17 @@ static void keys_sort(struct shape *s)
     }
 }
 
+/* Management and pipelines are operations, but no gateway traffic. */
+static bool is_traced(ath_str path)
+{
+    static const char *const prefixes[] = { "/gateway/", "/rest/", "/rpc/", "/query/", "/public/" };
+
+    for (size_t i = 0; i < ATH_COUNT(prefixes); i++)
+        if (str_starts(path, prefixes[i]))
+            return true;
+    return str_is(path, "/data");
+}
+
 static void shape_make(struct shape *s, const struct account *a)
 {
     static const ath_str always[] = { { "backend_engine", 14 },
@@ -435,7 +424,8 @@ static void shape_make(struct shape *s, const struct account *a)
     *s = (struct shape){ .route = a->route,
                          .facts = facts_of(r),
                          .failed = r->err.rc != 0,
-                         .described = r->err.message_n != 0 };
+                         .described = r->err.message_n != 0,
+                         .traced = is_traced(str_of(a->route->def.path)) };
     for (uint32_t i = 0; i < s->facts; i++) {
         ath_str key = r->fact[i].key;
         shape_fact(s, i, key, by);
@@ -446,6 +436,10 @@ static void shape_make(struct shape *s, const struct account *a)
         memcpy(s->noted + s->noted_n, key.p, key.n);
         s->noted_n += key.n + 1;
     }
+    memset(s->from, -1, sizeof(s->from));
+    for (uint32_t i = 0; i < s->facts; i++)
+        if (s->field[i] >= 0)
+            s->from[s->field[i]] = (int8_t)i;
     s->code = s->failed && !by[T_ERROR_CODE];
     s->message = s->failed && s->described && !by[T_MESSAGE];
     if (s->code)
@@ -466,6 +460,19 @@ static const struct shape *shape_of(const struct account *a)
     return s;
 }
 
+/* What the handler noted for a field. */
+static ath_str noted_for(const struct account *a, int field)
+{
+    int8_t i = a->shape->from[field];
+
+    return i < 0 ? ATH_S("") : a->r->fact[i].value;
+}
+
+static ath_str error_code(const struct account *a)
+{
+    return a->shape->code ? str_of(err_entry(&a->r->err)->code) : noted_for(a, T_ERROR_CODE);
+}
+
 static ath_str redacted(struct account *a, ath_str text)
 {
     struct buf b = BUF_HEAP;
@@ -479,7 +486,7 @@ static ath_str redacted(struct account *a, ath_str text)
 
 static void fill_details(ath_fact *fact, struct account *a)
 {
-    const struct shape *s = shape_of(a);
+    const struct shape *s = a->shape;
     const struct req *r = a->r;
 
     fact[T_TRACE_ID].value = a->id;
@@ -487,7 +494,7 @@ static void fill_details(ath_fact *fact, struct account *a)
         if (s->field[i] >= 0)
             fact[s->field[i]].value = put(a, r->fact[i].value);
     if (s->code)
-        fact[T_ERROR_CODE].value = put(a, str_of(err_entry(&r->err)->code));
+        fact[T_ERROR_CODE].value = put(a, error_code(a));
     if (s->message)
         fact[T_MESSAGE].value = redacted(a, err_get(&r->err, "message"));
     fact[T_DETAIL_KEYS].value = put(a, str_from(s->sorted, s->sorted_n));
@@ -568,70 +575,89 @@ static void fill_fields(ath_fact *fact, struct account *a)
     fact[T_SPAN].value = put(a, str_of(r->span_id));
 }
 
-static void write_trace(ath_fact *fact, struct account *a, int level)
+static void write_trace(struct account *a, int level)
 {
-    ath_event e = event_of(a, level, trace_source);
+    ath_event e = { .level = (uint32_t)level,
+                    .flags = ATH_EV_KEYS,
+                    .source = trace_source,
+                    .name = trace_name,
+                    .message = ATH_S("gateway operation completed"),
+                    .request_id = a->id,
+                    .trace_id = a->w3c,
+                    .fact = trace_facts,
+                    .fact_count = T_FACTS };
+    ath_fact *fact = log_draft_event(&a->draft, &e, a->span ? 0 : T_SPANS);
 
+    fill_details(fact, a);
     fill_fields(fact, a);
     fill_times(fact, a);
-    e.name = ATH_S("operation");
-    e.message = ATH_S("gateway operation completed");
-    hand_over(a, &e, fact, T_FACTS, T_SPANS);
+}
+
+/* ---- both ---- */
+
+/* How many bytes the texts take at most, with their NULs; what is longer is cut. */
+static size_t text_room(const struct account *a)
+{
+    enum { NUMBERS = 11 * (DIGITS + 1), IDS = 2 * UUID_TEXT + 64, NULS = 16 };
+    const struct req *r = a->r;
+    size_t n = NUMBERS + IDS + NULS + r->method.n + r->path.n + r->peer.n;
+
+    if (a->shape) {
+        n += r->client_name.n + r->who.public_id.n + a->shape->sorted_n;
+        for (uint32_t i = 0; i < a->shape->facts; i++)
+            n += r->fact[i].value.n + 1;
+        if (a->shape->failed)
+            n += 2 * TEXT_MOST;
+    }
+    return n < TEXTS_MOST ? n : TEXTS_MOST;
+}
+
+static void write_events(struct account *a)
+{
+    int level = a->status >= 500 ? ATH_ERROR : a->status >= 400 ? ATH_WARN : ATH_INFO;
+    int trace_level = level == ATH_WARN ? ATH_INFO : level;
+    bool line = log_takes(level, http_source, line_name);
+    bool trace =
+        a->shape && a->shape->traced && log_takes(trace_level, trace_source, trace_name);
+
+    if ((!line && !trace) ||
+        !log_draft_begin(&a->draft, trace + line,
+                         (trace ? T_FACTS : 0u) + (line ? LINE_FACTS : 0u), text_room(a)))
+        return;
+    put_common(a);
+    if (trace)
+        write_trace(a, trace_level);
+    if (line)
+        write_line(a, level);
+    log_draft_send(&a->draft);
 }
 
 /* A table that does not exist is a name that the caller made up: no label. */
-static void count_operation(const ath_fact *fact, const struct account *a)
+static void count_operation(const struct account *a)
 {
+    bool made_up = str_eq(error_code(a), ATH_S("undefined_table"));
     struct metric_operation m = {
         .client = client_label(a->r),
-        .table = fact[T_TABLE].value,
-        .operation = str_of(a->route->def.operation),
+        .table = made_up ? ATH_S("") : noted_for(a, T_TABLE),
+        .operation = a->route->def.operation,
         .method = a->r->method,
-        .path = str_of(a->route->def.path),
-        .cache_outcome = fact[T_CACHE_OUTCOME].value,
-        .cache_source = fact[T_CACHE_SOURCE].value,
+        .route = a->route->def.path,
+        .cache_outcome = noted_for(a, T_CACHE_OUTCOME),
+        .cache_source = noted_for(a, T_CACHE_SOURCE),
         .status = a->status,
         .duration_ns = a->duration_ns,
     };
 
-    if (str_eq(fact[T_ERROR_CODE].value, ATH_S("undefined_table")))
-        m.table = empty;
     metric_operation(&m);
-}
-
-/* Management and pipelines are operations, but no gateway traffic. */
-static bool is_traced(ath_str path)
-{
-    static const char *const prefixes[] = { "/gateway/", "/rest/", "/rpc/", "/query/", "/public/" };
-
-    for (size_t i = 0; i < ATH_COUNT(prefixes); i++)
-        if (str_starts(path, prefixes[i]))
-            return true;
-    return str_is(path, "/data");
-}
-
-static void account_operation(struct account *a)
-{
-    int level = a->status >= 500 ? ATH_ERROR : ATH_INFO;
-    ath_fact fact[T_FACTS];
-
-    memcpy(fact, trace_facts, sizeof(fact));
-    fill_details(fact, a);
-    count_operation(fact, a);
-    if (is_traced(a->r->path) && log_takes(level, trace_source, ATH_S("operation")))
-        write_trace(fact, a, level);
 }
 
 void account_request(struct req *r)
 {
     struct account a;
-    char *line_end;
 
     account_fill(&a, r);
-    line_end = a.at;
-    if (a.route && a.route->def.operation)
-        account_operation(&a);
-    a.at = line_end; /* the line has no use for what the trace took */
-    write_line(&a);
+    write_events(&a);
+    if (a.shape)
+        count_operation(&a);
     count_request(&a);
 }

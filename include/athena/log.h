@@ -39,7 +39,11 @@ enum {
     ATH_INFO,                    /* a change of state */
     ATH_DEBUG                    /* everything else */
 };
-enum { ATH_EV_KEEP = 1 };        /* must not be lost: spilled to disk rather than dropped */
+enum {
+    ATH_EV_KEEP = 1,             /* must not be lost: spilled to disk rather than dropped */
+    ATH_EV_KEYS = 2              /* the host's alone: the facts' keys live as long as the process, so
+                                  * a pointer that a sink has seen is the same key again */
+};
 
 typedef struct {                 /* one event; all of it is borrowed for the call */
     uint32_t size;

@@ -38,36 +38,67 @@ STR_LITERAL bool str_is(ath_str a, const char *z)
     return str_eq(a, str_of(z));
 }
 
+/* The same for what is compared often and short: up to 16 bytes without a call. */
+static inline bool str_same(ath_str a, ath_str b)
+{
+    if (a.n != b.n)
+        return false;
+    if (a.n > 16)
+        return memcmp(a.p, b.p, a.n) == 0;
+    if (a.n >= 8) {
+        uint64_t x[2], y[2];
+        memcpy(&x[0], a.p, 8);
+        memcpy(&x[1], a.p + a.n - 8, 8);
+        memcpy(&y[0], b.p, 8);
+        memcpy(&y[1], b.p + a.n - 8, 8);
+        return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+    }
+    if (a.n >= 4) {
+        uint32_t x[2], y[2];
+        memcpy(&x[0], a.p, 4);
+        memcpy(&x[1], a.p + a.n - 4, 4);
+        memcpy(&y[0], b.p, 4);
+        memcpy(&y[1], b.p + a.n - 4, 4);
+        return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+    }
+    for (size_t i = 0; i < a.n; i++)
+        if (a.p[i] != b.p[i])
+            return false;
+    return true;
+}
+
 /* Copies `s` to `at`, where there is room for it, and returns the end. For the many short pieces of a
- * line: a piece of up to 32 bytes is two loads and two stores that may overlap. */
+ * line: a piece of up to 32 bytes is a few loads and stores that may overlap. */
 static inline char *str_put(char *at, ath_str s)
 {
     const char *p = s.p;
     size_t n = s.n;
 
-    if (n >= 8 && n <= 16) {
-        uint64_t head, tail;
-        memcpy(&head, p, 8);
-        memcpy(&tail, p + n - 8, 8);
-        memcpy(at, &head, 8);
-        memcpy(at + n - 8, &tail, 8);
-    } else if (n >= 4 && n < 8) {
-        uint32_t head, tail;
-        memcpy(&head, p, 4);
-        memcpy(&tail, p + n - 4, 4);
-        memcpy(at, &head, 4);
-        memcpy(at + n - 4, &tail, 4);
-    } else if (n > 16 && n <= 32) {
+    if (n > 32) {
+        memcpy(at, p, n);
+    } else if (n > 16) {
         char head[16], tail[16];
         memcpy(head, p, 16);
         memcpy(tail, p + n - 16, 16);
         memcpy(at, head, 16);
         memcpy(at + n - 16, tail, 16);
-    } else if (n > 32) {
-        memcpy(at, p, n);
-    } else {
-        for (size_t i = 0; i < n; i++)
-            at[i] = p[i];
+    } else if (n >= 8) {
+        uint64_t head, tail;
+        memcpy(&head, p, 8);
+        memcpy(&tail, p + n - 8, 8);
+        memcpy(at, &head, 8);
+        memcpy(at + n - 8, &tail, 8);
+    } else if (n >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, p, 4);
+        memcpy(&tail, p + n - 4, 4);
+        memcpy(at, &head, 4);
+        memcpy(at + n - 4, &tail, 4);
+    } else if (n) {
+        char first = p[0], middle = p[n / 2], last = p[n - 1];
+        at[0] = first;
+        at[n / 2] = middle;
+        at[n - 1] = last;
     }
     return at + n;
 }

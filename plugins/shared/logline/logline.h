@@ -22,12 +22,24 @@ enum { LOGLINE_SPAN = 1,         /* with the prefix */
        LOGLINE_COLOR = 2,
        LOGLINE_DATE = 4 };       /* time as RFC 3339 with the zone's offset */
 
+/* What stands around a fact's value, made once for keys that live as long as the process. */
+enum { PIECE_MOST = 32 };
+struct logline_piece {
+    const char *key;             /* told apart by its address; NULL: not made */
+    uint32_t form;               /* ATH_V_* */
+    uint16_t n, how;             /* private to text.c */
+    char text[PIECE_MOST];       /* " key=", and the quote when there is one */
+};
+
+enum { PIECES = 64, PIECE_LISTS = 4 };
+
 struct logline {                 /* one per sink; its thread's own */
     uint64_t second;             /* whose text is below */
     char clock[24];              /* "2026-11-22T16:31:06" */
     char zone[8];                /* "+01:00" */
     char utc[24];
     struct buf extra;            /* parts that are put together before they are added */
+    struct logline_piece piece[PIECE_LISTS][PIECES]; /* by the number of facts, then by place */
 };
 
 void logline_text(struct logline *l, struct buf *b, const ath_event *e, unsigned flags);

@@ -10,27 +10,47 @@
 static const char hex[] = "0123456789abcdef";
 
 typedef unsigned char bytes16 __attribute__((vector_size(16)));
+enum { COLUMNS = 32 };
 
-/* Nothing below a blank and no 0x7f in [p, p + n)? Reads up to 15 bytes more. */
-static bool is_clean(const char *p, size_t n)
+static bool any(bytes16 v)
 {
-    bytes16 bad = { 0 }, v;
     uint64_t half[2];
 
-    for (size_t i = 0; i < n; i += sizeof(v)) {
-        memcpy(&v, p + i, sizeof(v));
-        bad |= (bytes16)(v < 0x20) | (bytes16)(v == 0x7f);
-    }
-    memcpy(half, &bad, sizeof(half));
-    return (half[0] | half[1]) == 0;
+    memcpy(half, &v, sizeof(half));
+    return (half[0] | half[1]) != 0;
 }
 
-static bool needs_quoting(ath_str s)
+/* Nothing below a blank and no 0x7f in [p, p + n)? Reads up to 31 bytes more. What is least in each
+ * of 32 columns tells it; a compiler turns these into vectors. */
+static bool is_clean(const char *text, size_t n)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] == '"' || s.p[i] == '\\')
-            return true;
-    return false;
+    const unsigned char *p = (const unsigned char *)text, *end = p + n;
+    unsigned char least[COLUMNS], least_del[COLUMNS], bad = 0;
+
+    memset(least, 0xff, sizeof(least));
+    memset(least_del, 0xff, sizeof(least_del));
+    for (; p < end; p += COLUMNS)
+        for (int i = 0; i < COLUMNS; i++) {
+            unsigned char c = p[i], del = (unsigned char)(c ^ 0x7f); /* 0: it is one */
+            least[i] = c < least[i] ? c : least[i];
+            least_del[i] = del < least_del[i] ? del : least_del[i];
+        }
+    for (int i = 0; i < COLUMNS; i++)
+        bad |= (unsigned char)(least[i] < 0x20) | (unsigned char)(least_del[i] == 0);
+    return !bad;
+}
+
+/* Reads, and writes zeros, up to 15 bytes behind the text. */
+static bool needs_quoting(char *p, size_t n)
+{
+    bytes16 found = { 0 }, v;
+
+    memset(p + n, 0, sizeof(v));
+    for (size_t i = 0; i < n; i += sizeof(v)) {
+        memcpy(&v, p + i, sizeof(v));
+        found |= (bytes16)(v == '"') | (bytes16)(v == '\\');
+    }
+    return any(found);
 }
 
 #define PUT(at, literal) str_put((at), ATH_S(literal))
@@ -63,21 +83,26 @@ static char *put_value(char *at, ath_str s, bool careful)
     return careful ? put_escaped(at, s, false) : str_put(at, s);
 }
 
-static char *put_quoted(char *at, ath_str s, bool careful)
+/* What was put from `at` to `end`, behind an opening quote. */
+static char *quoted(char *at, char *end, ath_str s)
 {
-    *at++ = '"';
-    at = careful || needs_quoting(s) ? put_escaped(at, s, true) : str_put(at, s);
-    *at++ = '"';
-    return at;
+    if (needs_quoting(at, s.n))
+        end = put_escaped(at, s, true);
+    *end++ = '"';
+    return end;
 }
 
+/* A byte becomes 4 at most, a span's status stands twice, and a piece is copied whole. */
 static size_t room_for(const ath_event *e)
 {
-    size_t n = 256 + 4 * (e->source.n + e->message.n);
+    const ath_fact *f = e->fact, *end = f + e->fact_count;
+    size_t keys = 0, values = e->source.n + e->message.n;
 
-    for (uint32_t i = 0; i < e->fact_count; i++)
-        n += 16 + 2 * e->fact[i].key.n + 8 * e->fact[i].value.n;
-    return n;
+    for (; f < end; f++) {
+        keys += f->key.n;
+        values += f->value.n;
+    }
+    return 256 + PIECE_MOST + 16 * e->fact_count + 2 * keys + 8 * values;
 }
 
 static char *put_time(struct logline *l, char *at, uint64_t ns, unsigned flags)
@@ -116,45 +141,95 @@ static char *put_head(struct logline *l, char *at, const ath_event *e, unsigned 
     return at;
 }
 
-static char *put_span_fact(char *at, const ath_fact *f, bool careful)
+static bool is_message(ath_str key)
 {
-    at = str_put(at, str_after(f->key, SPAN_N));
+    return key.n == 7 && key.p[0] == 'm' && memcmp(key.p, "message", 7) == 0;
+}
+
+enum { QUOTED = 1, TWICE = 2 };
+
+/* What stands in front of a value. The published server writes the status of a span twice, and
+ * dashboards' patterns expect it. */
+static char *put_key(char *at, const ath_fact *f, unsigned *ret_how)
+{
+    bool message = is_message(f->key), span = is_span(f);
+
+    *ret_how = (f->form == ATH_V_TEXT && !message && !span ? QUOTED : 0) |
+               (str_eq(f->key, ATH_S("span.http_status_code")) ? TWICE : 0);
+    *at++ = ' ';
+    if (message)
+        return at;
+    at = str_put(at, span ? str_after(f->key, SPAN_N) : f->key);
     *at++ = '=';
-    return put_value(at, f->value, careful);
+    if (*ret_how & QUOTED)
+        *at++ = '"';
+    return at;
 }
 
-/* The published server writes the status twice, and dashboards' patterns expect it. */
-static char *put_span(char *at, const ath_fact *f, const ath_fact *end, unsigned flags,
-                      bool careful)
+/* Behind the key: the value, from `value` to `at`, and what follows from how it is shown. */
+static char *put_end(char *from, char *value, char *at, const ath_fact *f, unsigned how)
 {
-    at = flags & LOGLINE_COLOR ? PUT(at, BOLD "http.request" RESET "{") : PUT(at, "http.request{");
-    for (const ath_fact *first = f; f < end; f++) {
-        if (f > first)
-            *at++ = ' ';
-        at = put_span_fact(at, f, careful);
-        if (f->key.n != sizeof("span.http_status_code") - 1 || f->key.p[SPAN_N + 5] != 's')
-            continue;
-        *at++ = ' ';
-        at = put_span_fact(at, f, careful);
-    }
-    return PUT(at, "}: ");
-}
-
-static bool is_message(const ath_fact *f)
-{
-    return f->key.n == 7 && f->key.p[0] == 'm' && memcmp(f->key.p, "message", 7) == 0;
+    if (how & QUOTED)
+        return quoted(value, at, f->value);
+    return how & TWICE ? str_put(at, str_from(from, (size_t)(at - from))) : at;
 }
 
 static char *put_fact(char *at, const ath_fact *f, bool careful)
 {
-    *at++ = ' ';
-    if (!is_message(f)) {
-        at = str_put(at, f->key);
-        *at++ = '=';
+    char *from = at, *value;
+    unsigned how;
+
+    at = value = put_key(at, f, &how);
+    if (careful && (how & QUOTED)) {
+        at = put_escaped(at, f->value, true);
+        *at++ = '"';
+        return at;
     }
-    if (f->form == ATH_V_TEXT && !is_message(f))
-        return put_quoted(at, f->value, careful);
-    return put_value(at, f->value, careful);
+    at = put_value(at, f->value, careful);
+    return put_end(from, value, at, f, how);
+}
+
+/* What is too long stays without a key, and so is never found. */
+static bool piece_make(struct logline_piece *p, const ath_fact *f)
+{
+    unsigned how;
+
+    p->key = NULL;
+    if (f->key.n + sizeof(" =\"") > sizeof(p->text))
+        return false;
+    p->n = (uint16_t)(put_key(p->text, f, &how) - p->text);
+    p->how = (uint16_t)how;
+    p->form = f->form;
+    p->key = f->key.p;
+    return true;
+}
+
+/* A piece is copied whole: what is too much of it is overwritten by what comes next. */
+static char *put_known(struct logline_piece *p, char *at, const ath_fact *f, const ath_fact *end)
+{
+    for (; f < end; f++, p++) {
+        char *from = at, *value;
+        if ((p->key != f->key.p || p->form != f->form) && !piece_make(p, f)) {
+            at = put_fact(at, f, false);
+            continue;
+        }
+        memcpy(at, p->text, sizeof(p->text));
+        value = at + p->n;
+        at = str_put(value, f->value);
+        if (p->how)
+            at = put_end(from, value, at, f, p->how);
+    }
+    return at;
+}
+
+static char *put_facts(struct logline *l, char *at, const ath_event *e, const ath_fact *f,
+                       const ath_fact *end, bool careful)
+{
+    if (!careful && (e->flags & ATH_EV_KEYS) && e->fact_count <= PIECES)
+        return put_known(l->piece[e->fact_count % PIECE_LISTS] + (f - e->fact), at, f, end);
+    for (; f < end; f++)
+        at = put_fact(at, f, careful);
+    return at;
 }
 
 static char *put_line(struct logline *l, char *at, const ath_event *e, unsigned flags, bool careful)
@@ -164,8 +239,14 @@ static char *put_line(struct logline *l, char *at, const ath_event *e, unsigned 
     while (f < end && is_span(f))
         f++;
     at = put_head(l, at, e, flags);
-    if ((flags & LOGLINE_SPAN) && f > e->fact)
-        at = put_span(at, e->fact, f, flags, careful);
+    if ((flags & LOGLINE_SPAN) && f > e->fact) {
+        char *from;
+        at = flags & LOGLINE_COLOR ? PUT(at, BOLD "http.request" RESET) : PUT(at, "http.request");
+        from = at;
+        at = put_facts(l, at, e, e->fact, f, careful);
+        *from = '{'; /* in place of the first fact's blank */
+        at = PUT(at, "}: ");
+    }
     if (flags & LOGLINE_COLOR)
         at = PUT(at, DIM);
     at = put_value(at, e->source, careful);
@@ -174,9 +255,7 @@ static char *put_line(struct logline *l, char *at, const ath_event *e, unsigned 
         at = PUT(at, RESET);
     *at++ = ' ';
     at = put_value(at, e->message, careful);
-    for (; f < end; f++)
-        at = put_fact(at, f, careful);
-    return at;
+    return put_facts(l, at, e, f, end, careful);
 }
 
 /* Nearly no line needs an escape: it is written as it is, looked through once, and written again
@@ -189,7 +268,7 @@ void logline_text(struct logline *l, struct buf *b, const ath_event *e, unsigned
     buf_grow(b, room_for(e));
     from = b->p + b->n;
     end = put_line(l, from, e, flags, false);
-    memset(end, ' ', sizeof(bytes16));
+    memset(end, ' ', COLUMNS);
     if (!is_clean(from, (size_t)(end - from)))
         end = put_line(l, from, e, flags, true);
     *end++ = '\n';

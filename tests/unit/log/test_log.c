@@ -248,6 +248,85 @@ START_TEST(a_full_queue_drops_and_counts)
 }
 END_TEST
 
+START_TEST(a_queue_is_bounded_by_bytes_too)
+{
+    struct probe p;
+    struct log_queue_options o = { .queue_bytes = 4u << 20, .flush_ms = 1 };
+    struct log_sink *s = NULL;
+    struct log_sink_stats stats;
+    static char text[300000];
+    ath_event ev = { .size = sizeof(ev), .level = ATH_INFO, .source = ATH_S("x"),
+                     .message = { text, sizeof(text) - 1 } };
+    unsigned kept = 0;
+    ath_err e;
+
+    memset(text, 'a', sizeof(text) - 1);
+    probe_init(&p);
+    p.hold = true;
+    ck_assert_int_eq(log_sink_start("probe", &probe_sink, &p, &o, &s, &e), 0);
+    for (int i = 0; i < 100; i++)
+        kept += log_event(&ev) == 0;
+    ck_assert_uint_eq(kept, (4u << 20) / 300000); /* those of the batch in hand count */
+    log_sink_stats(&stats, 1);
+    ck_assert_uint_eq(stats.dropped, 100 - kept);
+    p.hold = false;
+    WAIT_FOR((log_sink_stats(&stats, 1), stats.written == kept));
+    ck_assert_int_eq(log_event(&ev), 0); /* there is room again */
+    log_sink_stop(s);
+    buf_free(&p.text);
+}
+END_TEST
+
+static int draft_send(const char *name)
+{
+    static const ath_fact facts[] = { { ATH_S("hidden"), { "", 0 }, ATH_V_PLAIN, 0 },
+                                      { ATH_S("key"), { "", 0 }, ATH_V_PLAIN, 0 } };
+    ath_event ev = { .level = ATH_INFO, .source = ATH_S("x"), .message = ATH_S("one"),
+                     .fact = facts, .fact_count = 2 };
+    struct log_draft d;
+    ath_fact *fact;
+
+    ck_assert(log_draft_begin(&d, 2, 4, 64));
+    fact = log_draft_event(&d, &ev, 1);
+    fact[0].value = fact[1].value = log_draft_text(&d, str_of(name));
+    ev.message = ATH_S("two");
+    log_draft_event(&d, &ev, 0)[1].value = fact[1].value;
+    return log_draft_send(&d);
+}
+
+static void *draft_sender(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 5000; i++)
+        draft_send("other");
+    return NULL;
+}
+
+START_TEST(events_of_a_draft_share_texts_and_blocks_come_back)
+{
+    struct probe p, q;
+    struct log_sink *s, *t;
+    pthread_t other;
+
+    probe_init(&p);
+    probe_init(&q);
+    s = start(&p, &probe_sink, 0, 1);
+    t = start(&q, &probe_sink, 0, 2);
+    ck_assert_int_eq(pthread_create(&other, NULL, draft_sender, NULL), 0);
+    for (int i = 0; i < 5000; i++)
+        ck_assert_int_eq(draft_send("mine"), 0);
+    pthread_join(other, NULL);
+    log_sink_stop(s);
+    log_sink_stop(t);
+    ck_assert_uint_eq(p.text.n, q.text.n);
+    ck_assert(probe_has(&p, "3 x one key=mine\n") && probe_has(&q, "3 x two hidden= key=mine\n"));
+    ck_assert_uint_eq(p.text.n, 5000 * (sizeof("3 x one key=mine\n3 x two hidden= key=mine\n") - 1 +
+                                        sizeof("3 x one key=other\n3 x two hidden= key=other\n") - 1));
+    buf_free(&p.text);
+    buf_free(&q.text);
+}
+END_TEST
+
 START_TEST(retry_gives_the_same_batch_and_says_so_once)
 {
     struct probe p, other;
@@ -487,7 +566,7 @@ END_TEST
 struct with_queue {
     ath_str other;
     int64_t queue_events, batch;
-    uint64_t flush_ms;
+    uint64_t queue_bytes, flush_ms;
 };
 
 START_TEST(queue_options_come_from_the_plugins_table)
@@ -495,14 +574,16 @@ START_TEST(queue_options_come_from_the_plugins_table)
     static const ath_field fields[] = {
         ATH_STR(struct with_queue, other, "dir", "", NULL, "."),
         ATH_INT(struct with_queue, queue_events, "queue_events", "1", NULL, "."),
+        ATH_BYTES(struct with_queue, queue_bytes, "queue_bytes", "2m", NULL, "."),
         ATH_INT(struct with_queue, batch, "batch", "1", NULL, "."),
         ATH_MSEC(struct with_queue, flush_ms, "flush_ms", "1", NULL, "."),
     };
-    struct with_queue cfg = { .queue_events = 77, .batch = 8, .flush_ms = 9 };
+    struct with_queue cfg = { .queue_events = 77, .queue_bytes = 88, .batch = 8, .flush_ms = 9 };
     struct log_queue_options o = { 0 };
 
     log_queue_options_of(fields, sizeof(fields[0]), ATH_COUNT(fields), &cfg, &o);
     ck_assert_uint_eq(o.queue_events, 77);
+    ck_assert_uint_eq(o.queue_bytes, 88);
     ck_assert_uint_eq(o.batch, 8);
     ck_assert_uint_eq(o.flush_ms, 9);
 }
@@ -510,6 +591,7 @@ END_TEST
 
 SUITE("log", ring_keeps_the_order_of_each_pusher, ring_refuses_when_full, a_stop_writes_what_waits,
       events_that_come_together_leave_together, a_full_queue_drops_and_counts,
+      a_queue_is_bounded_by_bytes_too, events_of_a_draft_share_texts_and_blocks_come_back,
       retry_gives_the_same_batch_and_says_so_once, other_failures_give_the_batch_up,
       reopen_closes_and_opens_and_a_failed_open_is_tried_again,
       a_sink_that_cannot_open_or_write_does_not_start, named_events_pass_whatever_the_filter_says,

@@ -46,7 +46,7 @@ static size_t lines_with(const char *text, const char *start)
 
 static void request(const char *method, const char *route, const char *client, int status, uint64_t ns)
 {
-    struct metric_http m = { .method = method, .route = route, .route_group = "gateway",
+    struct metric_http m = { .method = str_of(method), .route = route, .route_group = "gateway",
                              .client = str_of(client), .status = status, .duration_ns = ns,
                              .request_bytes = 10, .response_bytes = 100 };
 
@@ -99,8 +99,8 @@ END_TEST
 START_TEST(one_operation_moves_all_its_families)
 {
     struct metric_operation m = { .client = ATH_S("shop"), .table = ATH_S("orders"),
-                                  .operation = ATH_S("fetch"), .method = ATH_S("POST"),
-                                  .path = ATH_S("/gateway/fetch"), .status = 200,
+                                  .operation = "fetch", .method = ATH_S("POST"),
+                                  .route = "/gateway/fetch", .status = 200,
                                   .duration_ns = 2000000,
                                   .cache_outcome = ATH_S("miss_all_tiers"),
                                   .cache_source = ATH_S("database") };
