@@ -24,6 +24,7 @@
 
 #include "db/target.h"
 #include "db/trip.h"
+#include "db/wire.h"
 
 enum { PGCONN_GRACE_MS = 20, PGCONN_STUCK_MS = 30 };
 
@@ -64,6 +65,8 @@ struct pgconn {
     struct list node;            /* in one of the pool's lists */
     struct list trips;           /* that are on it */
     PGconn *pg;
+    struct wire wire;
+    struct tuples *tuples;       /* of the answer that is being read */
     uv_poll_t *poll;             /* freed by its own close callback */
     int fd, events;
     struct pgaddr *addr;         /* while it resolves */
@@ -76,8 +79,8 @@ struct pgconn {
     uint64_t left_ms;            /* its last trip was taken off; 0: not so */
     uint64_t answered_ns, read_ns;
     char *why;                   /* of a failure that libpq does not know of */
-    bool tls;
-    bool sending;                /* the group that is being put together is whole so far */
+    bool tls;                    /* or another cipher under libpq */
+    bool direct;                 /* the group on it goes past libpq, see wire.h */
     bool cleaning;               /* what is on it is ours */
     bool counted, served;        /* the pool's: among its flowing ones; was ready once */
     bool shared;                 /* the group on it is of several plain reads */

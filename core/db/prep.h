@@ -12,6 +12,8 @@
 
 #include "base/list.h"
 
+struct shape;
+
 /* One statement of a trip, as it goes to libpq. */
 struct trip_stmt {
     const char *sql;
@@ -31,6 +33,7 @@ struct prep {
     uint32_t n, uses;            /* uses: in flight right now; then it stays */
     char name[32];
     bool forgotten;              /* out of the table; freed with its last use */
+    struct shape *shape;         /* its columns; NULL: it has none, or did not run yet */
     uint32_t *type;              /* NULL: inferred */
     char sql[];
 };

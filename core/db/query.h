@@ -22,7 +22,9 @@ uint64_t db_rows_affected(const ath_rows *rows);
 /* SQLSTATE to the contract's code (gateway.md 9.2, the last column). `message`, `detail` ... are
  * PostgreSQL's; what may be shown is put into `e`. */
 struct db_failure {
-    const char *sqlstate, *message, *detail, *hint, *constraint, *table, *schema, *column, *position;
+    const char *sqlstate, *message, *detail, *hint, *position;
+    const char *constraint, *table, *schema, *column;
+    const char *function;        /* of PostgreSQL's source */
 };
 int db_fail(const struct db_failure *f, ath_err *e);
 
