@@ -8,14 +8,16 @@
  *
  * Rules for trips that end early (their client left, their time is up):
  *   - the trip is taken off at once; its answer, when it comes, is thrown away
- *   - when no trip is left that somebody waits for, and the answers do not come by themselves within
- *     PGCONN_GRACE_MS, the query is cancelled on the server and the connection closed, never reused
+ *   - when no trip is left that somebody waits for, and the answers do not come by themselves
+ *     within PGCONN_GRACE_MS, the query is cancelled on the server and the connection closed,
+ *     never reused
  *   - trips that share the connection are not hurt: when one of them takes longer than
- *     PGCONN_STUCK_MS all are handed back, to be run again each alone, and the connection is given up
+ *     PGCONN_STUCK_MS all are handed back, to be run again each alone, and the connection is
+ *     given up
  *
- * The hooks run on the loop, never inside pgconn_open(), pgconn_add() or pgconn_sync(). After lost()
- * the connection closes and frees itself; pgconn_close() does the same without telling. What still
- * runs on a connection that is closed is cancelled.
+ * The hooks run on the loop, never inside pgconn_open(), pgconn_add() or pgconn_sync(). After
+ * lost() the connection closes and frees itself; pgconn_close() does the same without telling.
+ * What still runs on a connection that is closed is cancelled.
  */
 #ifndef CORE_DB_PGCONN_H
 #define CORE_DB_PGCONN_H

@@ -1,5 +1,5 @@
-/* core/db/pgconn_priv.h - what the halves of a connection share: pgconn.c connects and sends, pgread.c
- * reads.
+/* core/db/pgconn_priv.h - what the halves of a connection share: pgconn.c connects and sends,
+ * pgread.c reads.
  */
 #ifndef CORE_DB_PGCONN_PRIV_H
 #define CORE_DB_PGCONN_PRIV_H

@@ -1,8 +1,9 @@
 /* core/db/prep.h - what is prepared on one connection, least recently used first out.
  *
- * A statement is found by its text and its parameter types (the types of a text that was seen before
- * may differ, and then it is another statement). The name it has on the server is made of their hash
- * and never used twice on a connection, so a statement that went wrong is simply forgotten.
+ * A statement is found by its text and its parameter types (the types of a text that was seen
+ * before may differ, and then it is another statement). The name it has on the server is made of
+ * their hash and never used twice on a connection, so a statement that went wrong is simply
+ * forgotten.
  */
 #ifndef CORE_DB_PREP_H
 #define CORE_DB_PREP_H

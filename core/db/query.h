@@ -1,9 +1,9 @@
 /* core/db/query.h - the ABI's database calls (ath_pg_api); the public header documents them.
  *
- * One ath_query is one trip. Trips that are only ATH_PG_READ and that arrive in the same turn of the
- * loop may share a connection and a Sync; when one of them fails, those behind it are run again, each
- * with its own Sync, so that nobody sees another's error. All others have a Sync of their own and
- * run as one transaction.
+ * One ath_query is one trip. Trips that are only ATH_PG_READ and that arrive in the same turn of
+ * the loop may share a connection and a Sync; when one of them fails, those behind it are run
+ * again, each with its own Sync, so that nobody sees another's error. All others have a Sync of
+ * their own and run as one transaction.
  */
 #ifndef CORE_DB_QUERY_H
 #define CORE_DB_QUERY_H

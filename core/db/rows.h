@@ -3,8 +3,8 @@
  * A trip has one ath_rows per statement, in order, chained by next(). The structs live in a task's
  * arena; what they own goes with rows_clear(), unless keep() handed it to a task before.
  *
- * The columns of a prepared statement never change: PostgreSQL refuses to run it when they would. So
- * they are described once, in a shape that the statement and its results share.
+ * The columns of a prepared statement never change: PostgreSQL refuses to run it when they would.
+ * So they are described once, in a shape that the statement and its results share.
  */
 #ifndef CORE_DB_ROWS_H
 #define CORE_DB_ROWS_H

@@ -2,7 +2,8 @@
  *
  *     waits (in a line of its pool)  ->  sent (on one connection)  ->  finished (its op is)
  *                 ^                              |
- *                 +---- again: the connection was lost, or another trip of its Sync failed; reads only
+ *                 +---- again: the connection was lost, or another trip of its Sync
+ *                              failed; reads only
  *
  * A trip lives in its task's arena; nothing refers to it once its operation is finished.
  */

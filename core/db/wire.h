@@ -1,15 +1,17 @@
 /* core/db/wire.h - plain reads in the protocol's own words, past libpq.
  *
- * libpq asks for the description of a statement's columns each time it runs, and PostgreSQL looks it
- * up and sends it each time. A prepared statement whose columns are known needs neither: its answer
- * is then a Bind, an Execute and the rows. So a connection that libpq made, and that has no TLS and
- * nothing of libpq's under way, is written to and read here for such a group, up to the Sync's answer:
+ * libpq asks for the description of a statement's columns each time it runs, and PostgreSQL looks
+ * it up and sends it each time. A prepared statement whose columns are known needs neither: its
+ * answer is then a Bind, an Execute and the rows. So a connection that libpq made, and that has
+ * no TLS and nothing of libpq's under way, is written to and read here for such a group, up to
+ * the Sync's answer:
  *
  *     ours    Bind Execute  Bind Execute  ...  Sync
  *     theirs  BindComplete DataRow* CommandComplete  ...  ReadyForQuery
  *
- * libpq does not notice: it is idle before and after. What it does not hear of (parameters, notices)
- * is of no use to us. A server that says anything else is taken for lost, and its reads run again.
+ * libpq does not notice: it is idle before and after. What it does not hear of (parameters,
+ * notices) is of no use to us. A server that says anything else is taken for lost, and its reads
+ * run again.
  */
 #ifndef CORE_DB_WIRE_H
 #define CORE_DB_WIRE_H
