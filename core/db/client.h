@@ -41,14 +41,15 @@ struct db_client {
 int db_start(const struct db_options *o, ath_loop *const *loops, uint32_t n, ath_err *e);
 void db_stop(void);              /* after the loops have stopped */
 int db_loop_init(ath_loop *l, ath_err *e);  /* on that loop's thread */
-void db_loop_fini(ath_loop *l);             /* closes its connections; the loop then runs out of handles */
+void db_loop_fini(ath_loop *l); /* closes its connections; the loop then runs out of handles */
 
 /* Adds or replaces. `uri` is postgres://, postgresql:// or athena://, with several hosts and
  * target_session_attrs if wanted. Refused (ATH_E_CONFIG) without ever showing the password. */
 int db_client_put(const char *name, const char *uri, const char *source, ath_err *e);
 
-/* Adds a client whose URI cannot be used, for callers to be told so; `reason` shows no secret. Nothing
- * happens when the name is there already; db_client_put() with a URI that works heals it. */
+/* Adds a client whose URI cannot be used, for callers to be told so; `reason` shows no secret.
+ * Nothing happens when the name is there already; db_client_put() with a URI that works heals
+ * it. */
 int db_client_put_unusable(const char *name, const char *source, const char *reason, ath_err *e);
 struct db_client *db_client_find(ath_str name);  /* trimmed and folded; NULL: none */
 size_t db_client_count(void);

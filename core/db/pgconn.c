@@ -1,13 +1,12 @@
-/* A connection, from names to answers.
+/* A connection, from names to what is sent; pgread.c hears the answers.
  *
- * The normal path: pgconn_open() resolves and connects (on_connect steps PQconnectPoll); then
- * pgconn_add() and pgconn_sync(), or pgconn_run(), put messages into libpq's buffer and one entry
- * per message into the ring; on_poll() reads, and take() gives each result to the entry at the head.
- * When the ring is empty the connection is cleaned if it has to be, and is idle again.
+ * The normal path: pgconn_open() resolves and connects (connect_step() steps PQconnectPoll); then
+ * pgconn_add() and pgconn_sync(), or pgconn_run(), put messages into libpq's buffer, or into our
+ * own (wire.h), and one entry per message into the ring. When all of them are answered the
+ * connection is cleaned if it has to be, and is idle again.
  *
- * How it fails: a lost connection, wherever it is noticed, ends in broke(), which tells the pool
- * and closes. A failed statement only fails its trip (see failed()); what stood behind it in the
- * same Sync comes back as PGRES_PIPELINE_ABORTED and is handed back to be run again.
+ * How it fails: a lost connection, wherever it is noticed, ends in pgconn_broke(), which tells the
+ * pool and closes.
  */
 #include "db/pgconn.h"
 
@@ -17,32 +16,11 @@
 #include "base/mem.h"
 #include "db/pgaddr.h"
 #include "db/pgcancel.h"
-#include "db/query.h"
+#include "db/pgconn_priv.h"
 
 enum { PGCONN_MAGIC = 0x9c0e0001, RING = 64, CLEAN_MS = 5000 };
 
-enum sent_kind {
-    SENT_PARSE = 1,
-    SENT_STMT,  /* its result is the trip's */
-    SENT_INNER, /* BEGIN, settings, COMMIT: only a failure counts */
-    SENT_CLEAN, /* ours: ROLLBACK, DISCARD ALL, DEALLOCATE */
-    SENT_SYNC,
-};
-
-struct sent {
-    struct trip *trip; /* NULL: nobody waits for it any more */
-    struct prep *prep;
-    uint8_t kind;
-    bool got;  /* its result came; the NULL behind it has not */
-    bool last; /* with it the trip is finished */
-};
-
 /* ---- the ring of what was sent ---- */
-
-static struct sent *ring_at(struct pgconn *c, uint32_t i)
-{
-    return &c->sent[(c->head + i) & (c->cap - 1)];
-}
 
 static void ring_grow(struct pgconn *c)
 {
@@ -64,18 +42,7 @@ static void ring_push(struct pgconn *c, enum sent_kind kind, struct trip *t, str
         (struct sent){ .trip = t, .prep = p ? prep_use(p) : NULL, .kind = (uint8_t)kind };
 }
 
-static void ring_pop(struct pgconn *c)
-{
-    struct sent *s = ring_at(c, 0);
-
-    if (s->prep)
-        prep_unuse(s->prep);
-    c->head = (c->head + 1) & (c->cap - 1);
-    c->count--;
-}
-
-/* The trip is on the connection no more; entries that are still awaited belong to nobody. */
-static void take_off(struct pgconn *c, struct trip *t)
+void pgconn_take_off(struct pgconn *c, struct trip *t)
 {
     for (uint32_t i = 0; i < c->count; i++)
         if (ring_at(c, i)->trip == t)
@@ -98,7 +65,7 @@ static void poll_close(struct pgconn *c)
     c->poll = NULL;
 }
 
-static void conn_free(void *arg)
+static void release(void *arg)
 {
     struct pgconn *c = arg;
 
@@ -127,14 +94,16 @@ void pgconn_close(struct pgconn *c)
     while (c->count)
         ring_pop(c);
     prep_free(&c->prep);
+    wire_free(&c->wire);
+    free(c->tuples);
     free(c->sent);
     target_unref(c->target);
     /* A caller up the stack may still look at the state: freed from the loop's deferred work. */
-    deferred_init(&c->broken, conn_free, c);
+    deferred_init(&c->broken, release, c);
     loop_defer(c->loop, &c->broken);
 }
 
-static void broke(struct pgconn *c, const ath_err *why)
+void pgconn_broke(struct pgconn *c, const ath_err *why)
 {
     if (c->state == PGCONN_CLOSED)
         return;
@@ -142,20 +111,27 @@ static void broke(struct pgconn *c, const ath_err *why)
     pgconn_close(c);
 }
 
-/* What libpq says, in one line: it names host and user, never a password. */
-static void broke_libpq(struct pgconn *c)
+void pgconn_broke_libpq(struct pgconn *c)
 {
     ath_str why = str_trim(str_of(c->why ? c->why : PQerrorMessage(c->pg)));
     ath_err e;
 
     why.n = str_find(why, '\n');
     err_raise(&e, "connection_error", "%.*s", STR_ARG(why));
-    broke(c, &e);
+    pgconn_broke(c, &e);
+}
+
+void pgconn_too_late(struct pgconn *c, const char *what)
+{
+    ath_err e;
+
+    err_raise(&e, "connection_error", "%s", what);
+    pgconn_broke(c, &e);
 }
 
 static void on_broken(void *arg)
 {
-    broke_libpq(CHECKED(arg, struct pgconn, PGCONN_MAGIC));
+    pgconn_broke_libpq(CHECKED(arg, struct pgconn, PGCONN_MAGIC));
 }
 
 /* Noticed inside a call from the pool: told later. */
@@ -164,253 +140,14 @@ static void break_later(struct pgconn *c)
     loop_defer(c->loop, &c->broken);
 }
 
-/* ---- reading answers ---- */
-
-static bool is_lost(const PGresult *res)
-{
-    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-
-    return !state || strcmp(state, "57P01") == 0 || strcmp(state, "57P02") == 0 ||
-           strcmp(state, "57P03") == 0;
-}
-
-/* A prepared statement that is not there, there already, or whose result has changed: forgotten,
- * and what needed it is run again, once. */
-static bool is_stale(const PGresult *res)
-{
-    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-    const char *where = PQresultErrorField(res, PG_DIAG_SOURCE_FUNCTION);
-
-    if (!state)
-        return false;
-    if (strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0)
-        return true;
-    return strcmp(state, "0A000") == 0 && where && strcmp(where, "RevalidateCachedQuery") == 0;
-}
-
-static bool wants_writes(const struct pgconn *c, const PGresult *res)
-{
-    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-
-    return c->target->writable && state && strcmp(state, "25006") == 0;
-}
-
-static void run_again(struct pgconn *c, struct trip *t)
-{
-    take_off(c, t);
-    c->on->again(c, t);
-}
-
-/* Entry `s` failed. Reads in front of a shared Sync end here; all others at their Sync, when it is
- * known that the transaction is over. */
-static void failed(struct pgconn *c, struct sent *s, const PGresult *res)
-{
-    struct trip *t = s->trip;
-    bool stale = s->prep && is_stale(res);
-
-    if (wants_writes(c, res))
-        c->retire = true;
-    if (s->prep && (stale || s->kind == SENT_PARSE))
-        prep_forget(&c->prep, s->prep);
-    if (!t || t->failed)
-        return;
-    t->redo = stale && t->tries == 0 && !(t->flags & ATH_PG_EACH);
-    t->failed = true;
-    if (!t->redo)
-        trip_fail(t, res);
-    if (!t->plain)
-        return;
-    if (t->redo) {
-        t->tries++;
-        run_again(c, t);
-        return;
-    }
-    take_off(c, t);
-    trip_finish(t, t->op->err->rc);
-}
-
-/* The transaction was broken before this entry was reached. */
-static void skipped(struct pgconn *c, struct sent *s)
-{
-    if (s->kind == SENT_PARSE && s->prep)
-        prep_forget(&c->prep, s->prep);
-    if (s->trip && s->trip->plain) {
-        s->trip->alone = true;
-        run_again(c, s->trip);
-    }
-}
-
-/* The same for a trip whose only entry left is `s`. */
-static void take_off_last(struct sent *s)
-{
-    list_unlink(&s->trip->node);
-    s->trip->conn = NULL;
-    s->trip = NULL;
-}
-
-static void answered(struct pgconn *c, struct sent *s, PGresult *res)
-{
-    struct trip *t = s->trip;
-
-    trip_answer(t, res);
-    if (!s->last)
-        return;
-    c->on->answered(c, t, (c->read_ns - c->answered_ns) / 1000);
-    c->answered_ns = c->read_ns;
-    take_off_last(s);
-    trip_finish(t, 0);
-}
-
-/* A Sync came back: the transaction is over, well or not. */
-static void synced(struct pgconn *c, struct sent *s)
-{
-    struct trip *t = s->trip;
-
-    if (!t || !s->last)
-        return;
-    if (t->redo) {
-        t->tries++;
-        run_again(c, t);
-        return;
-    }
-    take_off_last(s);
-    trip_finish(t, t->failed ? t->op->err->rc : 0);
-}
-
-static void lost_by(struct pgconn *c, PGresult *res)
-{
-    ath_err e;
-
-    err_raise(&e, "connection_error", "%s",
-              PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)
-                  ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY)
-                  : "the connection was lost");
-    PQclear(res);
-    broke(c, &e);
-}
-
-static void refuse_copy(struct pgconn *c, struct sent *s, PGresult *res)
-{
-    struct trip *t = s->trip;
-    ath_err e;
-
-    PQclear(res);
-    if (t) {
-        take_off(c, t);
-        trip_finish(t, err_raise(op_err(t->op), "query_syntax", "COPY cannot run as a query"));
-    }
-    err_raise(&e, "connection_error", "the connection was closed behind a COPY");
-    broke(c, &e);
-}
-
-/* Gives a result to the entry at the head. False: the connection is gone. */
-static bool take(struct pgconn *c, struct sent *s, PGresult *res)
-{
-    switch (PQresultStatus(res)) {
-    case PGRES_TUPLES_OK:
-    case PGRES_COMMAND_OK:
-    case PGRES_EMPTY_QUERY:
-        if (s->kind == SENT_STMT && s->trip) {
-            answered(c, s, res);
-            return true;
-        }
-        break;
-    case PGRES_PIPELINE_ABORTED:
-        skipped(c, s);
-        break;
-    case PGRES_PIPELINE_SYNC:
-        synced(c, s);
-        break;
-    case PGRES_FATAL_ERROR:
-        if (is_lost(res)) {
-            lost_by(c, res);
-            return false;
-        }
-        if (s->kind == SENT_CLEAN)
-            c->retire = true;
-        failed(c, s, res);
-        break;
-    default: /* COPY, which has no place in a pipeline: its data would follow */
-        refuse_copy(c, s, res);
-        return false;
-    }
-    PQclear(res);
-    return true;
-}
-
-static void cleaned_or_idle(struct pgconn *c);
-
-/* Everything that libpq has read so far. False: the connection is gone. */
-static bool drain(struct pgconn *c)
-{
-    bool nothing = false;
-
-    while (c->count && !PQisBusy(c->pg)) {
-        struct sent *s = ring_at(c, 0);
-        PGresult *res = PQgetResult(c->pg);
-        if (res) {
-            bool sync = PQresultStatus(res) == PGRES_PIPELINE_SYNC;
-            nothing = false;
-            s->got = true;
-            if (!take(c, s, res))
-                return false;
-            if (!sync)
-                continue;
-        } else if (!s->got || s->kind == SENT_SYNC) {
-            /* It ends no entry: libpq's habit between two of them, and behind an error that came
-             * with the commit, in front of the Sync's own answer. */
-            if (nothing)
-                break;
-            nothing = true;
-            continue;
-        }
-        ring_pop(c);
-        c->progress_ms = loop_now_ms(c->loop);
-    }
-    if (c->count == 0 && c->state == PGCONN_BUSY)
-        cleaned_or_idle(c);
-    return c->state != PGCONN_CLOSED;
-}
-
-/* Idle connections get messages too: parameters, notices, the server's good-bye. */
-static void idle_messages(struct pgconn *c)
-{
-    PGnotify *n;
-
-    if (PQisBusy(c->pg))
-        return;
-    while ((n = PQnotifies(c->pg)) != NULL)
-        PQfreemem(n);
-}
-
 static void listen_to(struct pgconn *c, int events);
 
 static void flush(struct pgconn *c)
 {
-    int rc = PQflush(c->pg);
+    int rc = c->direct ? (int)wire_flush(&c->wire, c->fd) : PQflush(c->pg);
 
     /* After a failed write the server's last words may still be there to read. */
     listen_to(c, rc == 1 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
-}
-
-/* A TLS record may wait inside the library with nothing left on the socket, so there is asked more
- * than once: three reads empty the largest. */
-static void receive(struct pgconn *c)
-{
-    int reads = c->tls ? 3 : 1;
-
-    c->read_ns = uv_hrtime();
-    for (int i = 0; i < reads; i++) {
-        bool open = PQconsumeInput(c->pg) == 1;
-        if (!drain(c))
-            return;
-        if (c->state == PGCONN_IDLE)
-            idle_messages(c);
-        if (!open || PQstatus(c->pg) == CONNECTION_BAD) {
-            broke_libpq(c);
-            return;
-        }
-    }
 }
 
 /* ---- connecting ---- */
@@ -429,9 +166,9 @@ static void on_error(struct pgconn *c, int status)
         connect_step(c);
         return;
     }
-    receive(c);
+    pgconn_receive(c);
     err_raise(&e, "connection_error", "the connection failed: %s", uv_strerror(status));
-    broke(c, &e);
+    pgconn_broke(c, &e);
 }
 
 static void on_poll(uv_poll_t *h, int status, int events)
@@ -449,7 +186,7 @@ static void on_poll(uv_poll_t *h, int status, int events)
     if (events & UV_WRITABLE)
         flush(c);
     if (events & UV_READABLE)
-        receive(c);
+        pgconn_receive(c);
 }
 
 static void listen_to(struct pgconn *c, int events)
@@ -484,11 +221,11 @@ static void no_notices(void *arg, const PGresult *res)
 static void connected(struct pgconn *c)
 {
     if (PQsetnonblocking(c->pg, 1) != 0 || !PQenterPipelineMode(c->pg)) {
-        broke_libpq(c);
+        pgconn_broke_libpq(c);
         return;
     }
     deadline_clear(&c->watch);
-    c->tls = PQsslInUse(c->pg) != 0;
+    c->tls = PQsslInUse(c->pg) || PQgssEncInUse(c->pg);
     c->state = PGCONN_IDLE;
     c->opened_ms = c->idle_since_ms = loop_now_ms(c->loop);
     listen_to(c, UV_READABLE);
@@ -507,7 +244,7 @@ static void connect_step(struct pgconn *c)
         connected(c);
         break;
     case PGRES_POLLING_FAILED:
-        broke_libpq(c);
+        pgconn_broke_libpq(c);
         break;
     case PGRES_POLLING_WRITING:
         listen_to(c, UV_WRITABLE);
@@ -714,18 +451,57 @@ static void attach(struct pgconn *c, struct trip *t)
 
 void pgconn_add(struct pgconn *c, struct trip *t)
 {
-    if (c->count == 0)
-        c->sending = send_spare(c);
     attach(c, t);
-    c->sending = c->sending && send_stmt(c, t, t->stmt, SENT_STMT);
-    if (c->sending)
+}
+
+/* Whether all of the group may go past libpq. */
+static bool is_direct(struct pgconn *c)
+{
+    if (c->tls || c->count)
+        return false;
+    list_each (node, next, &c->trips) {
+        struct trip *t = list_entry(node, struct trip, node);
+        t->prep = prep_find(&c->prep, t->stmt);
+        if (!t->prep || !t->prep->shape)
+            return false;
+    }
+    return true;
+}
+
+static void send_direct(struct pgconn *c)
+{
+    list_each (node, next, &c->trips) {
+        struct trip *t = list_entry(node, struct trip, node);
+        wire_run(&c->wire, t->prep, t->stmt);
+        ring_push(c, SENT_STMT, t, t->prep);
         ring_at(c, c->count - 1)->last = true;
+    }
+    wire_sync(&c->wire);
+    ring_push(c, SENT_SYNC, NULL, NULL);
+    c->direct = true;
+}
+
+static bool send_group(struct pgconn *c)
+{
+    list_each (node, next, &c->trips) {
+        struct trip *t = list_entry(node, struct trip, node);
+        if (!send_stmt(c, t, t->stmt, SENT_STMT))
+            return false;
+        ring_at(c, c->count - 1)->last = true;
+    }
+    return send_sync(c, NULL, false);
 }
 
 void pgconn_sync(struct pgconn *c)
 {
+    bool ok = send_spare(c);
+
     c->shared = c->trips.next != c->trips.prev;
-    leave(c, c->sending && send_sync(c, NULL, false));
+    if (ok && is_direct(c))
+        send_direct(c);
+    else
+        ok = ok && send_group(c);
+    leave(c, ok);
 }
 
 void pgconn_run(struct pgconn *c, struct trip *t)
@@ -738,19 +514,18 @@ void pgconn_run(struct pgconn *c, struct trip *t)
 
 /* A broken transaction is rolled back, what a caller's own SQL may have left in the session is
  * discarded, and only then is the connection idle. */
-static void cleaned_or_idle(struct pgconn *c)
+void pgconn_answered(struct pgconn *c, bool idle)
 {
-    PGTransactionStatusType tx = PQtransactionStatus(c->pg);
     bool ok = true;
 
-    if (!c->retire && (tx != PQTRANS_IDLE || c->raw)) {
-        if (tx != PQTRANS_IDLE)
+    if (!c->retire && (!idle || c->raw)) {
+        if (!idle)
             ok = send_clean(c, "ROLLBACK") && send_sync(c, NULL, false);
         if (c->raw) {
             prep_forget_all(&c->prep);
             ok = ok && send_clean(c, "DISCARD ALL") && send_sync(c, NULL, false);
         }
-        c->retire = c->cleaning && tx != PQTRANS_IDLE;
+        c->retire = c->cleaning && !idle;
         c->cleaning = true;
         c->shared = c->raw = false;
         leave(c, ok);
@@ -767,7 +542,7 @@ static void cleaned_or_idle(struct pgconn *c)
 
 void pgconn_detach(struct trip *t)
 {
-    take_off(t->conn, t);
+    pgconn_take_off(t->conn, t);
 }
 
 void pgconn_drop(struct trip *t)
@@ -777,7 +552,7 @@ void pgconn_drop(struct trip *t)
 
     if (t->plain && !c->shared && us > PGCONN_STUCK_MS * 1000)
         c->on->answered(c, t, us); /* at least so long */
-    take_off(c, t);
+    pgconn_take_off(c, t);
     if (c->state != PGCONN_BUSY || !list_empty(&c->trips))
         return;
     c->left_ms = loop_now_ms(c->loop);
@@ -792,18 +567,10 @@ static void hand_back(struct pgconn *c)
     while (!list_empty(&c->trips)) { /* from the last: each goes to the front of the line */
         struct trip *t = list_entry(c->trips.prev, struct trip, node);
         t->alone = true;
-        run_again(c, t);
+        pgconn_run_again(c, t);
     }
     c->left_ms = loop_now_ms(c->loop);
     c->on->stuck(c);
-}
-
-static void too_late(struct pgconn *c, const char *what)
-{
-    ath_err e;
-
-    err_raise(&e, "connection_error", "%s", what);
-    broke(c, &e);
 }
 
 static void watch_busy(struct pgconn *c)
@@ -812,11 +579,11 @@ static void watch_busy(struct pgconn *c)
     uint64_t most = c->cleaning ? CLEAN_MS : c->options.answer_ms;
 
     if (c->left_ms && now - c->left_ms >= PGCONN_GRACE_MS) {
-        broke(c, NULL); /* closing a busy connection cancels what runs on it */
+        pgconn_broke(c, NULL); /* closing a busy connection cancels what runs on it */
         return;
     }
     if (most && quiet >= most) {
-        too_late(c, "the server did not answer in time");
+        pgconn_too_late(c, "the server did not answer in time");
         return;
     }
     if (c->shared && !c->slow && quiet >= PGCONN_STUCK_MS)
@@ -829,11 +596,11 @@ static void on_watch(struct deadline *d)
     struct pgconn *c = container_of(d, struct pgconn, watch);
 
     if (c->state == PGCONN_RESOLVING || c->state == PGCONN_CONNECTING) {
-        too_late(c, "connecting took too long");
+        pgconn_too_late(c, "connecting took too long");
         return;
     }
     if (c->state == PGCONN_BUSY)
-        receive(c); /* it may have answered while the loop was busy */
+        pgconn_receive(c); /* it may have answered while the loop was busy */
     if (c->state == PGCONN_BUSY)
         watch_busy(c);
 }

@@ -8,14 +8,16 @@
  *
  * Rules for trips that end early (their client left, their time is up):
  *   - the trip is taken off at once; its answer, when it comes, is thrown away
- *   - when no trip is left that somebody waits for, and the answers do not come by themselves within
- *     PGCONN_GRACE_MS, the query is cancelled on the server and the connection closed, never reused
+ *   - when no trip is left that somebody waits for, and the answers do not come by themselves
+ *     within PGCONN_GRACE_MS, the query is cancelled on the server and the connection closed,
+ *     never reused
  *   - trips that share the connection are not hurt: when one of them takes longer than
- *     PGCONN_STUCK_MS all are handed back, to be run again each alone, and the connection is given up
+ *     PGCONN_STUCK_MS all are handed back, to be run again each alone, and the connection is
+ *     given up
  *
- * The hooks run on the loop, never inside pgconn_open(), pgconn_add() or pgconn_sync(). After lost()
- * the connection closes and frees itself; pgconn_close() does the same without telling. What still
- * runs on a connection that is closed is cancelled.
+ * The hooks run on the loop, never inside pgconn_open(), pgconn_add() or pgconn_sync(). After
+ * lost() the connection closes and frees itself; pgconn_close() does the same without telling.
+ * What still runs on a connection that is closed is cancelled.
  */
 #ifndef CORE_DB_PGCONN_H
 #define CORE_DB_PGCONN_H
@@ -24,6 +26,7 @@
 
 #include "db/target.h"
 #include "db/trip.h"
+#include "db/wire.h"
 
 enum { PGCONN_GRACE_MS = 20, PGCONN_STUCK_MS = 30 };
 
@@ -64,6 +67,8 @@ struct pgconn {
     struct list node;            /* in one of the pool's lists */
     struct list trips;           /* that are on it */
     PGconn *pg;
+    struct wire wire;
+    struct tuples *tuples;       /* of the answer that is being read */
     uv_poll_t *poll;             /* freed by its own close callback */
     int fd, events;
     struct pgaddr *addr;         /* while it resolves */
@@ -76,8 +81,8 @@ struct pgconn {
     uint64_t left_ms;            /* its last trip was taken off; 0: not so */
     uint64_t answered_ns, read_ns;
     char *why;                   /* of a failure that libpq does not know of */
-    bool tls;
-    bool sending;                /* the group that is being put together is whole so far */
+    bool tls;                    /* or another cipher under libpq */
+    bool direct;                 /* the group on it goes past libpq, see wire.h */
     bool cleaning;               /* what is on it is ours */
     bool counted, served;        /* the pool's: among its flowing ones; was ready once */
     bool shared;                 /* the group on it is of several plain reads */

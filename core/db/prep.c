@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "db/rows.h"
 #include "lib/banned.h"
 
 static uint64_t mix(uint64_t h, uint64_t v)
@@ -92,6 +93,12 @@ struct prep *prep_add(struct prep_table *t, const struct trip_stmt *s)
     return p;
 }
 
+static void prep_delete(struct prep *p)
+{
+    shape_unref(p->shape);
+    free(p);
+}
+
 void prep_forget(struct prep_table *t, struct prep *p)
 {
     struct prep **at = &t->bucket[p->hash & t->mask];
@@ -105,13 +112,13 @@ void prep_forget(struct prep_table *t, struct prep *p)
     t->count--;
     p->forgotten = true;
     if (p->uses == 0)
-        free(p);
+        prep_delete(p);
 }
 
 void prep_unuse(struct prep *p)
 {
     if (--p->uses == 0 && p->forgotten)
-        free(p);
+        prep_delete(p);
 }
 
 struct prep *prep_spare(struct prep_table *t)

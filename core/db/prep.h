@@ -1,8 +1,9 @@
 /* core/db/prep.h - what is prepared on one connection, least recently used first out.
  *
- * A statement is found by its text and its parameter types (the types of a text that was seen before
- * may differ, and then it is another statement). The name it has on the server is made of their hash
- * and never used twice on a connection, so a statement that went wrong is simply forgotten.
+ * A statement is found by its text and its parameter types (the types of a text that was seen
+ * before may differ, and then it is another statement). The name it has on the server is made of
+ * their hash and never used twice on a connection, so a statement that went wrong is simply
+ * forgotten.
  */
 #ifndef CORE_DB_PREP_H
 #define CORE_DB_PREP_H
@@ -11,6 +12,8 @@
 #include <stdint.h>
 
 #include "base/list.h"
+
+struct shape;
 
 /* One statement of a trip, as it goes to libpq. */
 struct trip_stmt {
@@ -31,6 +34,7 @@ struct prep {
     uint32_t n, uses;            /* uses: in flight right now; then it stays */
     char name[32];
     bool forgotten;              /* out of the table; freed with its last use */
+    struct shape *shape;         /* its columns; NULL: it has none, or did not run yet */
     uint32_t *type;              /* NULL: inferred */
     char sql[];
 };

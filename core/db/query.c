@@ -37,32 +37,15 @@ void trip_restart(struct trip *t)
     t->failed = t->redo = false;
 }
 
-void trip_answer(struct trip *t, PGresult *res)
+ath_rows *trip_answer(struct trip *t)
 {
     ath_rows *rows = t->last ? ARENA_NEW(&t->op->task->arena, ath_rows) : &t->first;
 
-    rows_fill(rows, res);
     if (t->last)
         t->last->next = rows;
     t->last = rows;
     t->answered++;
-}
-
-void trip_fail(struct trip *t, const PGresult *res)
-{
-    struct db_failure f = {
-        .sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE),
-        .message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY),
-        .detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL),
-        .hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT),
-        .constraint = PQresultErrorField(res, PG_DIAG_CONSTRAINT_NAME),
-        .table = PQresultErrorField(res, PG_DIAG_TABLE_NAME),
-        .schema = PQresultErrorField(res, PG_DIAG_SCHEMA_NAME),
-        .column = PQresultErrorField(res, PG_DIAG_COLUMN_NAME),
-        .position = PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION),
-    };
-
-    db_fail(&f, op_err(t->op));
+    return rows;
 }
 
 static void trip_stop(struct op *o)

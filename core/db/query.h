@@ -1,9 +1,9 @@
 /* core/db/query.h - the ABI's database calls (ath_pg_api); the public header documents them.
  *
- * One ath_query is one trip. Trips that are only ATH_PG_READ and that arrive in the same turn of the
- * loop may share a connection and a Sync; when one of them fails, those behind it are run again, each
- * with its own Sync, so that nobody sees another's error. All others have a Sync of their own and
- * run as one transaction.
+ * One ath_query is one trip. Trips that are only ATH_PG_READ and that arrive in the same turn of
+ * the loop may share a connection and a Sync; when one of them fails, those behind it are run
+ * again, each with its own Sync, so that nobody sees another's error. All others have a Sync of
+ * their own and run as one transaction.
  */
 #ifndef CORE_DB_QUERY_H
 #define CORE_DB_QUERY_H
@@ -22,7 +22,9 @@ uint64_t db_rows_affected(const ath_rows *rows);
 /* SQLSTATE to the contract's code (gateway.md 9.2, the last column). `message`, `detail` ... are
  * PostgreSQL's; what may be shown is put into `e`. */
 struct db_failure {
-    const char *sqlstate, *message, *detail, *hint, *constraint, *table, *schema, *column, *position;
+    const char *sqlstate, *message, *detail, *hint, *position;
+    const char *constraint, *table, *schema, *column;
+    const char *function;        /* of PostgreSQL's source */
 };
 int db_fail(const struct db_failure *f, ath_err *e);
 

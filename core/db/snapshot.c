@@ -9,6 +9,7 @@
 #include "db/query.h"
 #include "lib/text.h"
 
+/* clang-format off */
 #define USER_SCHEMA "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 #define RELATION_KINDS "c.relkind IN ('r', 'p', 'v', 'm', 'f')"
 
@@ -58,7 +59,8 @@ enum { REF_NAME, REF_FROM, REF_TO, REF_FROM_NUMBERS, REF_TO_NUMBERS };
 
 enum { TYPE_OID, TYPE_NAME, TYPE_KIND, TYPE_CATEGORY, TYPE_ELEMENT, TYPE_BASE };
 #define TYPES \
-    "SELECT t.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname), " \
+    "SELECT t.oid, " \
+    "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname), " \
     "t.typtype, t.typcategory, t.typelem, t.typbasetype FROM pg_catalog.pg_type t " \
     "JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace " \
     "WHERE n.nspname = 'pg_catalog' OR t.typtype IN ('e', 'd', 'r', 'm') " \
@@ -67,6 +69,7 @@ enum { TYPE_OID, TYPE_NAME, TYPE_KIND, TYPE_CATEGORY, TYPE_ELEMENT, TYPE_BASE };
     "ON a.atttypid = e.oid WHERE a.attnum > 0) ORDER BY t.oid LIMIT 200000"
 
 #define PATH "SELECT pg_catalog.unnest(pg_catalog.current_schemas(false))"
+/* clang-format on */
 
 static const ath_stmt statements[] = {
     { .sql = STAMP }, { .sql = RELATIONS },  { .sql = TYPES }, { .sql = COLUMNS },
@@ -74,13 +77,19 @@ static const ath_stmt statements[] = {
 };
 
 const ath_query snapshot_query = {
-    .size = sizeof(ath_query), .flags = ATH_PG_READ | ATH_PG_READ_ONLY | ATH_PG_REPEATABLE,
-    ATH_ARRAY(stmt, statements), .timeout_ms = 60000,
+    .size = sizeof(ath_query),
+    .flags = ATH_PG_READ | ATH_PG_READ_ONLY | ATH_PG_REPEATABLE,
+    ATH_ARRAY(stmt, statements),
+    .timeout_ms = 60000,
 };
 
 const ath_query stamp_query = {
-    .size = sizeof(ath_query), .flags = ATH_PG_READ | ATH_PG_READ_ONLY, .stmt = statements,
-    .stmt_size = sizeof(ath_stmt), .stmt_count = 1, .timeout_ms = 20000,
+    .size = sizeof(ath_query),
+    .flags = ATH_PG_READ | ATH_PG_READ_ONLY,
+    .stmt = statements,
+    .stmt_size = sizeof(ath_stmt),
+    .stmt_count = 1,
+    .timeout_ms = 20000,
 };
 
 /* ---- reading cells ---- */
@@ -175,9 +184,12 @@ static void relations_read(ath_snapshot *s, const ath_rows *r)
         memcpy(key, schema.p, schema.n);
         memcpy(key + schema.n + 1, name.p, name.n);
         *to = (ath_relation){
-            .size = sizeof(*to), .kind = relation_kind(letter(r, i, REL_KIND)),
-            .oid = number(r, i, REL_OID), .schema = { key, schema.n },
-            .name = { key + schema.n + 1, name.n }, .column_size = sizeof(ath_attribute),
+            .size = sizeof(*to),
+            .kind = relation_kind(letter(r, i, REL_KIND)),
+            .oid = number(r, i, REL_OID),
+            .schema = { key, schema.n },
+            .name = { key + schema.n + 1, name.n },
+            .column_size = sizeof(ath_attribute),
             .key_size = sizeof(ath_key),
         };
         map_put(&s->by_name, str_from(key, schema.n + 1 + name.n), to);
@@ -191,9 +203,12 @@ static void types_read(ath_snapshot *s, const ath_rows *r)
     s->cut = s->cut || s->types == SNAPSHOT_OTHERS;
     for (uint32_t i = 0; i < s->types; i++)
         s->type[i] = (struct snapshot_type){
-            .oid = number(r, i, TYPE_OID), .name = copy(s, r, i, TYPE_NAME),
-            .kind = letter(r, i, TYPE_KIND), .category = letter(r, i, TYPE_CATEGORY),
-            .element = number(r, i, TYPE_ELEMENT), .base = number(r, i, TYPE_BASE),
+            .oid = number(r, i, TYPE_OID),
+            .name = copy(s, r, i, TYPE_NAME),
+            .kind = letter(r, i, TYPE_KIND),
+            .category = letter(r, i, TYPE_CATEGORY),
+            .element = number(r, i, TYPE_ELEMENT),
+            .base = number(r, i, TYPE_BASE),
         };
 }
 
@@ -220,11 +235,16 @@ static void column_read(ath_snapshot *s, const ath_rows *r, uint32_t i, ath_attr
     bool generated = truth(r, i, COL_GENERATED);
 
     *to = (ath_attribute){
-        .size = sizeof(*to), .name = copy(s, r, i, COL_NAME), .type_name = copy(s, r, i, COL_TYPE_NAME),
-        .type = number(r, i, COL_TYPE), .number = number(r, i, COL_NUMBER),
+        .size = sizeof(*to),
+        .name = copy(s, r, i, COL_NAME),
+        .type_name = copy(s, r, i, COL_TYPE_NAME),
+        .type = number(r, i, COL_TYPE),
+        .number = number(r, i, COL_NUMBER),
     };
     to->flags = (truth(r, i, COL_NOT_NULL) ? ATH_COL_NOT_NULL : 0u) |
-                (generated ? ATH_COL_GENERATED : truth(r, i, COL_DEFAULT) ? ATH_COL_DEFAULT : 0u) |
+                (generated                  ? ATH_COL_GENERATED
+                 : truth(r, i, COL_DEFAULT) ? ATH_COL_DEFAULT
+                                            : 0u) |
                 (truth(r, i, COL_IDENTITY) ? ATH_COL_IDENTITY : 0u);
     type_fill(s, to);
 }
@@ -266,7 +286,8 @@ static void keys_read(ath_snapshot *s, const ath_rows *r)
     s->cut = s->cut || n == SNAPSHOT_OTHERS;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t oid = number(r, i, KEY_REL);
-        to[i] = (ath_key){ .size = sizeof(*to), .primary = truth(r, i, KEY_PRIMARY),
+        to[i] = (ath_key){ .size = sizeof(*to),
+                           .primary = truth(r, i, KEY_PRIMARY),
                            .name = copy(s, r, i, KEY_NAME) };
         to[i].number = numbers(s, db_rows_text(r, i, KEY_NUMBERS), number(r, i, KEY_COUNT),
                                &to[i].number_count);
@@ -309,8 +330,9 @@ static void references_read(ath_snapshot *s, const ath_rows *r)
             if (!from || !target)
                 continue;
             if (round == 1) {
-                to[i] = (ath_reference){ .size = sizeof(*to), .from = from, .to = target,
-                                         .name = copy(s, r, i, REF_NAME) };
+                to[i] = (ath_reference){
+                    .size = sizeof(*to), .from = from, .to = target, .name = copy(s, r, i, REF_NAME)
+                };
                 to[i].from_number =
                     numbers(s, db_rows_text(r, i, REF_FROM_NUMBERS), UINT32_MAX, &to[i].count);
                 to[i].to_number =
@@ -336,7 +358,7 @@ static void path_read(ath_snapshot *s, const ath_rows *r)
 
 ath_snapshot *snapshot_read(const ath_rows *rows)
 {
-    static void (*const part[])(ath_snapshot *s, const ath_rows *r) = {
+    static void (*const part[])(ath_snapshot * s, const ath_rows *r) = {
         relations_read, types_read, columns_read, keys_read, references_read, path_read,
     };
     ath_snapshot *s = MEM_NEW(ath_snapshot);

@@ -1,8 +1,9 @@
 /* core/db/target.h - where and how to connect: a parsed connection URI.
  *
- * The URI (postgres://, postgresql:// or athena://) is read by libpq itself, so that every parameter
- * that libpq knows means the same here. Host names stay names until a connection is opened: they are
- * resolved without blocking and passed on together with the name, which TLS checks.
+ * The URI (postgres://, postgresql:// or athena://) is read by libpq itself, so that every
+ * parameter that libpq knows means the same here. Host names stay names until a connection is
+ * opened: they are resolved without blocking and passed on together with the name, which TLS
+ * checks.
  *
  * A target never changes and is shared by counting references, from any thread. Its password goes
  * nowhere but into libpq, and no message here repeats any part of the URI.

@@ -2,7 +2,8 @@
  *
  *     waits (in a line of its pool)  ->  sent (on one connection)  ->  finished (its op is)
  *                 ^                              |
- *                 +---- again: the connection was lost, or another trip of its Sync failed; reads only
+ *                 +---- again: the connection was lost, or another trip of its Sync
+ *                              failed; reads only
  *
  * A trip lives in its task's arena; nothing refers to it once its operation is finished.
  */
@@ -22,6 +23,7 @@ struct trip {
     struct pgpool *pool;
     struct pgconn *conn;         /* NULL: it waits */
     struct trip_stmt *stmt;
+    struct prep *prep;           /* of a plain one, while it is put on a connection */
     struct trip_stmt set;        /* set_config() of all settings; sql NULL: none */
     uint64_t arrived_ms, order;  /* order of arrival within the pool */
     uint32_t count, answered;    /* statements */
@@ -39,10 +41,7 @@ struct trip {
 void trip_finish(struct trip *t, int rc);
 void trip_restart(struct trip *t); /* forgets what was answered */
 
-/* The result of its next statement. */
-void trip_answer(struct trip *t, PGresult *res);
-
-/* Fills the operation's error from a result or by code. */
-void trip_fail(struct trip *t, const PGresult *res);
+/* Where the result of its next statement goes: to be filled at once. */
+ath_rows *trip_answer(struct trip *t);
 
 #endif

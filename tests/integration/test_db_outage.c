@@ -347,8 +347,8 @@ START_TEST(tls_is_what_the_uri_says)
     struct ask *a;
     char uri[400];
 
-    if (!PQsslAttribute(NULL, "library"))
-        return; /* this libpq was built without TLS */
+    if (!postgres_tls(pg))
+        return;
     lab = lab_start(&o, 1);
     snprintf(uri, sizeof(uri),
              "postgres://postgres@localhost:%d/postgres?sslmode=verify-full"

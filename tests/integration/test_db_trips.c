@@ -175,11 +175,13 @@ START_TEST(an_error_in_a_shared_sync_hurts_only_its_cause)
 
     lab_one_connection();
     for (int round = 0; round < 4; round++) {
+        bool unknown = round % 2 == 0; /* without it all of them are prepared */
         for (int i = 0; i < N; i++) {
+            bool bad = unknown && i == 40;
             snprintf(value[i], sizeof(value[i]), "%d", i - 20);
             a[i] = ask_new("acme", ATH_PG_READ,
-                           i == 40 ? "SELECT no_such_column" : "SELECT 100 / $1::int");
-            if (i != 40)
+                           bad ? "SELECT no_such_column" : "SELECT 100 / $1::int");
+            if (!bad)
                 ask_param(a[i], value[i]);
         }
         lab_send(lab, 0, a, N);
@@ -187,7 +189,7 @@ START_TEST(an_error_in_a_shared_sync_hurts_only_its_cause)
         for (int i = 0; i < N; i++) {
             if (i == 20) {
                 ck_assert_str_eq(a[i]->err.sqlstate, "22012");
-            } else if (i == 40) {
+            } else if (unknown && i == 40) {
                 ck_assert_str_eq(a[i]->err.sqlstate, "42703");
             } else {
                 ck_assert_msg(a[i]->rc == 0, "%d: %s", i, a[i]->err.message);
@@ -340,33 +342,72 @@ START_TEST(sessions_are_ours_whatever_the_role_says)
 }
 END_TEST
 
-START_TEST(values_of_every_kind_arrive)
+static void values_arrive(char *large)
 {
-    size_t n = 5000000;
-    char *large = mem_new(n + 1), got[64];
     struct ask *a = ask_new("acme", ATH_PG_READ, "SELECT $1::text IS NULL, $2::text");
+    char got[64];
 
-    lab_with(lab_options());
     ask_param(a, NULL);
     ask_param(a, "");
     run(a);
     ck_assert_str_eq(a->cell, "t");
     ask_free(a);
     is("acme", ATH_PG_READ, "SELECT NULL::text", "<null>");
-    is("acme", ATH_PG_READ, "SELECT ''", "");
-    memset(large, 'x', n);
+    is("acme", ATH_PG_READ, "SELECT '', NULL", "");
     a = ask_new("acme", ATH_PG_READ, "SELECT length($1), $1");
     ask_param(a, large);
     run(a);
     ck_assert_msg(a->rc == 0, "%s", a->err.message);
-    snprintf(got, sizeof(got), "%zu", n);
+    snprintf(got, sizeof(got), "%zu", strlen(large));
     ck_assert_str_eq(a->cell, got);
     ask_free(a);
+    a = ask_new("acme", ATH_PG_READ,
+                "SELECT 'n', g, repeat('x', g) FROM generate_series(1, 2000) g");
+    run(a);
+    ck_assert_str_eq(a->cell, "n");
+    ck_assert_uint_eq(a->rows, 2000);
+    ck_assert_uint_eq(a->affected[0], 2000);
+    ask_free(a);
+    a = ask_new("acme", ATH_PG_READ, "SELECT 1 WHERE false");
+    run(a);
+    ck_assert_uint_eq(a->rows, 0);
+    ask_free(a);
+}
+
+/* When they are asked for again they take another way, see db/wire.h. */
+START_TEST(values_of_every_kind_arrive)
+{
+    size_t n = 5000000;
+    char *large = mem_new(n + 1);
+    struct ask *a;
+
+    lab_one_connection();
+    memset(large, 'x', n);
+    for (int i = 0; i < 3; i++)
+        values_arrive(large);
     a = ask_new("acme", ATH_PG_READ, "SELECT $1::text");
     a->param[0][0] = str_from("a\0b", 3);
     a->stmt[0].param_count = 1;
     run_fails(a, "invalid_text_encoding");
     free(large);
+    lab_stop(lab);
+}
+END_TEST
+
+/* The second one finds its connection gone and is run on another. */
+START_TEST(a_prepared_read_survives_its_connection)
+{
+    char pid[64], end[128];
+
+    lab_one_connection();
+    for (int i = 0; i < 3; i++) {
+        is("acme", ATH_PG_READ, "SELECT 'here'", "here");
+        is("acme", ATH_PG_READ, "SELECT 'here'", "here");
+        lab_get(lab, "acme", ATH_PG_READ, "SELECT pg_backend_pid()", pid, sizeof(pid));
+        snprintf(end, sizeof(end), "SELECT pg_terminate_backend(%s)", pid);
+        postgres_sql(pg, end);
+        is("acme", ATH_PG_READ, "SELECT 'here'", "here");
+    }
     lab_stop(lab);
 }
 END_TEST
@@ -427,6 +468,7 @@ Suite *test_suite(void)
         nothing_of_a_callers_own_sql_stays,
         sessions_are_ours_whatever_the_role_says,
         values_of_every_kind_arrive,
+        a_prepared_read_survives_its_connection,
         what_has_no_place_in_a_pipeline_is_refused_or_runs_alone,
         errors_say_what_postgres_said,
     };

@@ -15,7 +15,7 @@ struct postgres;
 struct postgres_options {
     const char *conf;            /* lines for postgresql.conf */
     bool tcp;                    /* listens on 127.0.0.1 too */
-    bool tls;                    /* with a certificate of its own (needs openssl), where libpq has TLS; implies tcp */
+    bool tls;                    /* if it can: with its own certificate, by openssl; implies tcp */
 };
 
 struct postgres *postgres_start(const struct postgres_options *o); /* NULL: none */
@@ -24,6 +24,7 @@ void postgres_free(struct postgres *p); /* stops it and removes its folder; acce
 const char *postgres_uri(const struct postgres *p);    /* of database "postgres", by the socket */
 const char *postgres_folder(const struct postgres *p); /* where the socket is */
 int postgres_port(const struct postgres *p);           /* 5432 unless it listens on TCP */
+bool postgres_tls(const struct postgres *p); /* it and libpq have TLS; prints so when they do not */
 
 void postgres_down(struct postgres *p, const char *mode); /* "fast", "immediate" */
 void postgres_up(struct postgres *p);
