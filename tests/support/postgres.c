@@ -142,12 +142,6 @@ static int free_port(void)
     return port;
 }
 
-/* A build of PostgreSQL without TLS has a libpq without it, too. */
-static bool wants_tls(const struct postgres_options *o)
-{
-    return o && o->tls && PQsslAttribute(NULL, "library");
-}
-
 static void write_conf(const struct postgres *p, const struct postgres_options *o)
 {
     char path[160];
@@ -162,11 +156,7 @@ static void write_conf(const struct postgres *p, const struct postgres_options *
             "max_connections = 100\nport = %d\nlisten_addresses = '%s'\n"
             "unix_socket_directories = '%s'\nunix_socket_permissions = 0777\n",
             p->port, p->tcp ? "127.0.0.1" : "", p->folder);
-<<<<<<< HEAD
-    if (wants_tls(o))
-=======
     if (p->tls)
->>>>>>> perfdb
         fprintf(f, "ssl = on\n");
     if (o && o->conf)
         fprintf(f, "%s\n", o->conf);
@@ -210,11 +200,7 @@ struct postgres *postgres_start(const struct postgres_options *o)
     p->tls = o && o->tls &&
              works(p, "postgres", "-D", p->data, "-c", "ssl=on", "-C", "ssl", (char *)NULL);
     write_conf(p, o);
-<<<<<<< HEAD
-    if (wants_tls(o))
-=======
     if (p->tls)
->>>>>>> perfdb
         make_certificate(p);
     postgres_up(p);
     return p;
