@@ -3,51 +3,44 @@
 
 #include "lib/json.h"
 
-/* The most used first. PLAIN: a string that never needs an escape. BARE: a JSON number as it is. */
+/* X(type, its array type, form), by OID (pg_type.dat). PLAIN: a string that never needs an escape.
+ * BARE: a JSON number as it is. */
 /* clang-format off */
-static const struct {
-    uint16_t oid, array;
-    uint8_t form;
-} known[] = {
-    { 23, 1007, TYPED_BARE }, { 25, 1009, TYPED_TEXT }, { 20, 1016, TYPED_BARE },
-    { 16, 1000, TYPED_BOOL }, { 1184, 1185, TYPED_TIMESTAMPTZ }, { 2950, 2951, TYPED_PLAIN },
-    { 1700, 1231, TYPED_NUMBER }, { 1043, 1015, TYPED_TEXT }, { 3802, 3807, TYPED_JSON },
-    { 1114, 1115, TYPED_TIMESTAMP }, { 1082, 1182, TYPED_PLAIN }, { 701, 1022, TYPED_NUMBER },
-    { 21, 1005, TYPED_BARE }, { 114, 199, TYPED_JSON }, { 17, 1001, TYPED_TEXT },
-    { 18, 1002, TYPED_TEXT }, { 19, 1003, TYPED_TEXT }, { 26, 1028, TYPED_PLAIN },
-    { 142, 143, TYPED_TEXT }, { 600, 1017, TYPED_PLAIN }, { 603, 1020, TYPED_PLAIN },
-    { 650, 651, TYPED_PLAIN }, { 700, 1021, TYPED_NUMBER }, { 774, 775, TYPED_PLAIN },
-    { 790, 791, TYPED_TEXT }, { 829, 1040, TYPED_PLAIN }, { 869, 1041, TYPED_PLAIN },
-    { 1042, 1014, TYPED_TEXT }, { 1083, 1183, TYPED_PLAIN }, { 1186, 1187, TYPED_PLAIN },
-    { 1266, 1270, TYPED_PLAIN }, { 1560, 1561, TYPED_PLAIN }, { 1562, 1563, TYPED_PLAIN },
-    { 2205, 2210, TYPED_TEXT }, { 3220, 3221, TYPED_PLAIN }, { 3614, 3643, TYPED_TEXT },
-    { 3615, 3645, TYPED_TEXT }, { 3904, 3905, TYPED_TEXT }, { 3906, 3907, TYPED_TEXT },
-    { 3908, 3909, TYPED_TEXT }, { 3910, 3911, TYPED_TEXT }, { 3912, 3913, TYPED_TEXT },
-    { 3926, 3927, TYPED_TEXT },
-};
+#define TYPES(X) \
+    X(16, 1000, BOOL) X(17, 1001, TEXT) X(18, 1002, TEXT) X(19, 1003, TEXT) \
+    X(20, 1016, BARE) X(21, 1005, BARE) X(23, 1007, BARE) X(25, 1009, TEXT) \
+    X(26, 1028, PLAIN) X(114, 199, JSON) X(142, 143, TEXT) X(600, 1017, PLAIN) \
+    X(603, 1020, PLAIN) X(650, 651, PLAIN) X(700, 1021, NUMBER) X(701, 1022, NUMBER) \
+    X(774, 775, PLAIN) X(790, 791, TEXT) X(829, 1040, PLAIN) X(869, 1041, PLAIN) \
+    X(1042, 1014, TEXT) X(1043, 1015, TEXT) X(1082, 1182, PLAIN) X(1083, 1183, PLAIN) \
+    X(1114, 1115, TIMESTAMP) X(1184, 1185, TIMESTAMPTZ) X(1186, 1187, PLAIN) \
+    X(1266, 1270, PLAIN) X(1560, 1561, PLAIN) X(1562, 1563, PLAIN) X(1700, 1231, NUMBER) \
+    X(2205, 2210, TEXT) X(2950, 2951, PLAIN) X(3220, 3221, PLAIN) X(3614, 3643, TEXT) \
+    X(3615, 3645, TEXT) X(3802, 3807, JSON) X(3904, 3905, TEXT) X(3906, 3907, TEXT) \
+    X(3908, 3909, TEXT) X(3910, 3911, TEXT) X(3912, 3913, TEXT) X(3926, 3927, TEXT)
 /* clang-format on */
+
+/* By OID, so that a column's form is one look. Gaps are TYPED_TEXT. */
+#define FORMS(oid, array_oid, form_) \
+    [oid] = { .form = TYPED_##form_ }, [array_oid] = { .form = TYPED_##form_, .array = true },
+static const struct typed forms[] = { TYPES(FORMS) };
+
+#define ARRAYS(oid, array_oid, form_) [oid] = array_oid,
+static const uint16_t arrays[] = { TYPES(ARRAYS) };
 
 struct typed typed_of(uint32_t oid)
 {
     struct typed t = { .form = TYPED_TEXT };
 
-    for (size_t i = 0; i < ATH_COUNT(known); i++) {
-        if (known[i].oid == oid || known[i].array == oid) {
-            t.form = known[i].form;
-            t.array = known[i].array == oid;
-            t.delimiter = oid == 1020 ? ';' : ','; /* box[] alone is different */
-            return t;
-        }
-    }
+    if (oid < ATH_COUNT(forms))
+        t = forms[oid];
+    t.delimiter = oid == 1020 ? ';' : ','; /* box[] alone is different */
     return t;
 }
 
 uint32_t typed_array(uint32_t oid)
 {
-    for (size_t i = 0; i < ATH_COUNT(known); i++)
-        if (known[i].oid == oid)
-            return known[i].array;
-    return 0;
+    return oid < ATH_COUNT(arrays) ? arrays[oid] : 0;
 }
 
 static void quoted(struct buf *b, ath_str text)
