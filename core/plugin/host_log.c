@@ -25,8 +25,8 @@ static void complete(ath_self *s, ath_task *t, ath_event *ev)
 
 enum { SPAN_FACTS = 3 };
 
-/* The request around a line, as its own lines show it: first of all facts, and only where the filter
- * lets requests show. */
+/* The request around a line, as its own lines show it: first of all facts, and only where the
+ * filter lets requests show. */
 static uint32_t span_facts(ath_task *t, ath_fact fact[SPAN_FACTS])
 {
     const struct req *r;

@@ -1,6 +1,6 @@
-/* The account of a request. Its events are drafts: tables give their facts keys, forms and defaults,
- * the texts of this request stand once in a block that both events share. The sinks' threads do the
- * formatting. */
+/* The account of a request. Its events are drafts: tables give their facts keys, forms and
+ * defaults, the texts of this request stand once in a block that both events share. The sinks'
+ * threads do the formatting. */
 #include "server/account.h"
 
 #include "base/version.h"
@@ -619,12 +619,11 @@ static void write_events(struct account *a)
     int level = a->status >= 500 ? ATH_ERROR : a->status >= 400 ? ATH_WARN : ATH_INFO;
     int trace_level = level == ATH_WARN ? ATH_INFO : level;
     bool line = log_takes(level, http_source, line_name);
-    bool trace =
-        a->shape && a->shape->traced && log_takes(trace_level, trace_source, trace_name);
+    bool trace = a->shape && a->shape->traced && log_takes(trace_level, trace_source, trace_name);
 
     if ((!line && !trace) ||
-        !log_draft_begin(&a->draft, trace + line,
-                         (trace ? T_FACTS : 0u) + (line ? LINE_FACTS : 0u), text_room(a)))
+        !log_draft_begin(&a->draft, trace + line, (trace ? T_FACTS : 0u) + (line ? LINE_FACTS : 0u),
+                         text_room(a)))
         return;
     put_common(a);
     if (trace)
