@@ -447,6 +447,7 @@ static void attach(struct pgconn *c, struct trip *t)
 {
     t->conn = c;
     list_push(&c->trips, &t->node);
+    trip_sent(t);
 }
 
 void pgconn_add(struct pgconn *c, struct trip *t)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "db/pgpool.h"
 #include "lib/buf.h"
 
@@ -16,11 +17,30 @@ enum { STMTS_MAX = 1000, PARAMS_MAX = 65535, SETTINGS_MAX = 100 };
 
 /* ---- how a trip ends ---- */
 
+/* What waits for this trip in the end; NULL when that lives on another thread. */
+static ath_task *root_of(const struct trip *t)
+{
+    ath_task *root = task_root(t->op->task);
+
+    return root->loop == t->op->task->loop ? root : NULL;
+}
+
+void trip_sent(struct trip *t)
+{
+    ath_task *root = root_of(t);
+
+    if (root && !root->db_sent_ns)
+        root->db_sent_ns = clock_ns();
+}
+
 void trip_finish(struct trip *t, int rc)
 {
     struct op *o = t->op;
+    ath_task *root = root_of(t);
 
     deadline_clear(&t->limit);
+    if (root && root->db_sent_ns)
+        root->db_done_ns = clock_ns();
     if (rc == 0) {
         o->done.rows = &t->first;
         o->done.count = db_rows_affected(t->last);

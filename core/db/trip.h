@@ -37,6 +37,8 @@ struct trip {
     struct deadline limit;       /* set when the query has a time limit of its own */
 };
 
+void trip_sent(struct trip *t);  /* it is on a connection: for the times of the request */
+
 /* Ends its operation; the trip must be in no line and on no connection. */
 void trip_finish(struct trip *t, int rc);
 void trip_restart(struct trip *t); /* forgets what was answered */

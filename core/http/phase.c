@@ -329,7 +329,7 @@ static void timeout_words(struct req *r)
 {
     if (!r->body_complete)
         err_raise(&r->err, "request_timeout", "the request body did not arrive in time");
-    else if (r->mark[MARK_DB_SENT] == 0)
+    else if (r->task.db_sent_ns == 0)
         err_detail_str(&r->err, "title", str_of("Gateway Timeout"));
 }
 

@@ -23,9 +23,9 @@ enum req_ending {
     REQ_CUT,                     /* the answer was cut: slow reader, broken stream, drain */
 };
 
-/* When each part began (loop time in ns, 0: never): differences are the event's times per phase. */
-enum req_mark { MARK_FIRST_BYTE, MARK_HEAD, MARK_BODY, MARK_HANDLER, MARK_DB_SENT, MARK_DB_DONE,
-                MARK_REPLY, MARK_END, MARKS };
+/* When each part began (loop time in ns, 0: never): differences are the event's times per phase.
+ * Between MARK_HANDLER and MARK_REPLY there are the task's db_sent_ns and db_done_ns. */
+enum req_mark { MARK_FIRST_BYTE, MARK_HEAD, MARK_BODY, MARK_HANDLER, MARK_REPLY, MARK_END, MARKS };
 
 #define SIZE_BIT(n) ((uint64_t)1 << ((n) & 63))
 

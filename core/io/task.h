@@ -53,6 +53,8 @@ struct ath_task {
     struct list children, sibling, ops;
     struct op *report;           /* of a fork: the parent's operation that waits for it */
     struct db_client *client;    /* whose database an empty ath_query.client means; NULL: none */
+    uint64_t db_sent_ns, db_done_ns; /* of a root: when its first query left and when the last one
+                                  * ended, by clock_ns(); 0: none did. Queries of its own loop */
     const char *label;           /* "POST /gateway/fetch"; lives as long as the process */
     struct deadline deadline;
     ath_str dir;                 /* its private folder, once asked for */

@@ -22,8 +22,9 @@ struct log_queue_options {       /* config keys that every sink has */
     uint64_t flush_ms;           /* an event waits at most this long; 0: 50 */
 };
 
-/* Reads the keys queue_events, queue_bytes, batch and flush_ms out of a plugin's filled config, where its table
- * has them: how the keys that every sink has reach the sink's thread. `stride` is field_size. */
+/* Reads the keys queue_events, queue_bytes, batch and flush_ms out of a plugin's filled config,
+ * where its table has them: how the keys that every sink has reach the sink's thread. `stride` is
+ * field_size. */
 void log_queue_options_of(const ath_field *field, size_t stride, size_t count, const void *config,
                           struct log_queue_options *ret);
 

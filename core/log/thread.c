@@ -13,9 +13,9 @@ struct log_thread {
     struct log_thread *next;
     bool taken; /* by a living thread; under the lock */
     atomic_uint inside;
-    struct block *free;                /* its own */
-    _Atomic(struct block *) returned;  /* others put, it alone takes */
-    atomic_uint kept;                  /* blocks in both */
+    struct block *free;               /* its own */
+    _Atomic(struct block *) returned; /* others put, it alone takes */
+    atomic_uint kept;                 /* blocks in both */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

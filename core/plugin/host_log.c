@@ -23,16 +23,35 @@ static void complete(ath_self *s, ath_task *t, ath_event *ev)
         ev->trace_id = req_of(t)->trace_id;
 }
 
+enum { SPAN_FACTS = 3 };
+
+/* The request around a line, as its own lines show it: first of all facts, and only where the
+ * filter lets requests show. */
+static uint32_t span_facts(ath_task *t, ath_fact fact[SPAN_FACTS])
+{
+    const struct req *r;
+
+    if (!t || !req_is(t) || !log_wants(ATH_INFO, ATH_S("athena::http")))
+        return 0;
+    r = req_of(t);
+    fact[0] = (ath_fact){ ATH_S(LOG_SPAN "http_method"), r->method, ATH_V_PLAIN, 0 };
+    fact[1] = (ath_fact){ ATH_S(LOG_SPAN "http_route"), r->path, ATH_V_PLAIN, 0 };
+    fact[2] = (ath_fact){ ATH_S(LOG_SPAN "net_peer_addr"), r->peer, ATH_V_PLAIN, 0 };
+    return SPAN_FACTS;
+}
+
 static void write_line(ath_self *s, ath_task *t, int level, const char *fmt, va_list ap)
 {
     struct buf text = BUF_HEAP, redacted = BUF_HEAP;
-    ath_event ev = { .size = sizeof(ev), .level = (uint32_t)level };
+    ath_fact fact[SPAN_FACTS];
+    ath_event ev = { .size = sizeof(ev), .level = (uint32_t)level, .fact = fact };
 
     if (level < ATH_ERROR || level > ATH_DEBUG || !log_wants(level, str_of(s->name)))
         return;
     buf_vprintf(&text, fmt, ap);
     log_redact(&redacted, buf_view(&text));
     ev.message = buf_view(&redacted);
+    ev.fact_count = span_facts(t, fact);
     complete(s, t, &ev);
     log_event(&ev);
     buf_free(&text);

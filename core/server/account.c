@@ -1,6 +1,6 @@
-/* The account of a request. Its events are drafts: tables give their facts keys, forms and defaults,
- * the texts of this request stand once in a block that both events share. The sinks' threads do the
- * formatting. */
+/* The account of a request. Its events are drafts: tables give their facts keys, forms and
+ * defaults, the texts of this request stand once in a block that both events share. The sinks'
+ * threads do the formatting. */
 #include "server/account.h"
 
 #include "base/version.h"
@@ -514,16 +514,18 @@ static uint64_t lap(uint64_t *at, uint64_t mark)
 
 static void fill_times(ath_fact *fact, struct account *a)
 {
-    static const struct {
-        int mark, field;
-    } laps[] = { { MARK_HEAD, T_HEAD_US },     { MARK_BODY, T_BODY_US },
-                 { MARK_HANDLER, T_QUEUE_US }, { MARK_DB_SENT, T_WAIT_US },
-                 { MARK_DB_DONE, T_DB_US },    { MARK_REPLY, T_REPLY_US },
-                 { MARK_END, T_SEND_US } };
-    uint64_t at = a->r->mark[MARK_FIRST_BYTE];
+    const struct req *r = a->r;
+    const struct {
+        uint64_t mark;
+        int field;
+    } laps[] = { { r->mark[MARK_HEAD], T_HEAD_US },     { r->mark[MARK_BODY], T_BODY_US },
+                 { r->mark[MARK_HANDLER], T_QUEUE_US }, { r->task.db_sent_ns, T_WAIT_US },
+                 { r->task.db_done_ns, T_DB_US },       { r->mark[MARK_REPLY], T_REPLY_US },
+                 { r->mark[MARK_END], T_SEND_US } };
+    uint64_t at = r->mark[MARK_FIRST_BYTE];
 
     for (size_t i = 0; i < ATH_COUNT(laps); i++) {
-        uint64_t us = lap(&at, a->r->mark[laps[i].mark]);
+        uint64_t us = lap(&at, laps[i].mark);
         if (us)
             fact[laps[i].field].value = number(a, us);
     }
@@ -617,12 +619,11 @@ static void write_events(struct account *a)
     int level = a->status >= 500 ? ATH_ERROR : a->status >= 400 ? ATH_WARN : ATH_INFO;
     int trace_level = level == ATH_WARN ? ATH_INFO : level;
     bool line = log_takes(level, http_source, line_name);
-    bool trace =
-        a->shape && a->shape->traced && log_takes(trace_level, trace_source, trace_name);
+    bool trace = a->shape && a->shape->traced && log_takes(trace_level, trace_source, trace_name);
 
     if ((!line && !trace) ||
-        !log_draft_begin(&a->draft, trace + line,
-                         (trace ? T_FACTS : 0u) + (line ? LINE_FACTS : 0u), text_room(a)))
+        !log_draft_begin(&a->draft, trace + line, (trace ? T_FACTS : 0u) + (line ? LINE_FACTS : 0u),
+                         text_room(a)))
         return;
     put_common(a);
     if (trace)

@@ -41,7 +41,7 @@ enum {
 };
 enum {
     ATH_EV_KEEP = 1,             /* must not be lost: spilled to disk rather than dropped */
-    ATH_EV_KEYS = 2              /* the host's alone: the facts' keys live as long as the process, so
+    ATH_EV_KEYS = 2              /* the host's alone: the keys live as long as the process, so
                                   * a pointer that a sink has seen is the same key again */
 };
 

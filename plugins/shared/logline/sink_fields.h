@@ -14,7 +14,8 @@
     ATH_INT(T, queue_events, "queue_events", "128000", "16..16777216", \
             "Events that may wait for this sink; what comes after that is dropped and counted."), \
     ATH_BYTES(T, queue_bytes, "queue_bytes", "64m", "2m..64g", \
-              "Memory that waiting events may hold; what comes after that is dropped and counted."), \
+              "Memory that waiting events may hold; what comes after that is dropped " \
+              "and counted."), \
     ATH_INT(T, batch, "batch", "1024", "1..65536", "Most events in one write."), \
     ATH_MSEC(T, flush_ms, "flush_ms", "50ms", "1ms..10s", \
              "Longest time that an event waits for others to be written with.")

@@ -10,7 +10,7 @@
 static const char hex[] = "0123456789abcdef";
 
 typedef unsigned char bytes16 __attribute__((vector_size(16)));
-enum { COLUMNS = 32 };
+enum { AHEAD = 2 * sizeof(bytes16) };
 
 static bool any(bytes16 v)
 {
@@ -20,24 +20,18 @@ static bool any(bytes16 v)
     return (half[0] | half[1]) != 0;
 }
 
-/* Nothing below a blank and no 0x7f in [p, p + n)? Reads up to 31 bytes more. What is least in each
- * of 32 columns tells it; a compiler turns these into vectors. */
-static bool is_clean(const char *text, size_t n)
+/* Nothing below a blank and no 0x7f in [p, p + n)? Reads up to 31 bytes more. */
+static bool is_clean(const char *p, size_t n)
 {
-    const unsigned char *p = (const unsigned char *)text, *end = p + n;
-    unsigned char least[COLUMNS], least_del[COLUMNS], bad = 0;
+    bytes16 bad = { 0 }, v, w;
 
-    memset(least, 0xff, sizeof(least));
-    memset(least_del, 0xff, sizeof(least_del));
-    for (; p < end; p += COLUMNS)
-        for (int i = 0; i < COLUMNS; i++) {
-            unsigned char c = p[i], del = (unsigned char)(c ^ 0x7f); /* 0: it is one */
-            least[i] = c < least[i] ? c : least[i];
-            least_del[i] = del < least_del[i] ? del : least_del[i];
-        }
-    for (int i = 0; i < COLUMNS; i++)
-        bad |= (unsigned char)(least[i] < 0x20) | (unsigned char)(least_del[i] == 0);
-    return !bad;
+    for (size_t i = 0; i < n; i += AHEAD) {
+        memcpy(&v, p + i, sizeof(v));
+        memcpy(&w, p + i + sizeof(v), sizeof(w));
+        bad |= ((v - 0x20) | (v + 1)) & ~v; /* the highest bit: below a blank, or 0x7f */
+        bad |= ((w - 0x20) | (w + 1)) & ~w;
+    }
+    return !any(bad & 0x80);
 }
 
 /* Reads, and writes zeros, up to 15 bytes behind the text. */
@@ -268,7 +262,7 @@ void logline_text(struct logline *l, struct buf *b, const ath_event *e, unsigned
     buf_grow(b, room_for(e));
     from = b->p + b->n;
     end = put_line(l, from, e, flags, false);
-    memset(end, ' ', COLUMNS);
+    memset(end, ' ', AHEAD);
     if (!is_clean(from, (size_t)(end - from)))
         end = put_line(l, from, e, flags, true);
     *end++ = '\n';

@@ -92,6 +92,9 @@ static int fix_fill(void *arg, const char *section, const ath_field *field, uint
         case ATH_T_MSEC:
             ck_assert(str_msec(str_of(text), (uint64_t *)at));
             break;
+        case ATH_T_BYTES:
+            ck_assert(str_bytes(str_of(text), (uint64_t *)at));
+            break;
         default:
             ck_assert(str_i64(str_of(text), &n));
             *(int64_t *)at = n;

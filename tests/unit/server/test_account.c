@@ -36,8 +36,11 @@ static void request(struct req *r, const struct route *route, const char *path, 
                        .ending = REQ_ANSWERED, .body_bytes = 58, .sent_bytes = 400 };
     err_reset(&r->err);
     r->match.route = route;
-    for (int i = 0; i < MARKS; i++) /* 1 ms each, then 2, 3 ... */
-        r->mark[i] = 1000000000u + (uint64_t)(i * (i + 1) / 2) * 1000000u;
+    uint64_t *const marks[] = { &r->mark[MARK_FIRST_BYTE], &r->mark[MARK_HEAD], &r->mark[MARK_BODY],
+                                &r->mark[MARK_HANDLER], &r->task.db_sent_ns, &r->task.db_done_ns,
+                                &r->mark[MARK_REPLY], &r->mark[MARK_END] };
+    for (size_t i = 0; i < ATH_COUNT(marks); i++) /* 1 ms each, then 2, 3 ... */
+        *marks[i] = 1000000000u + (uint64_t)(i * (i + 1) / 2) * 1000000u;
 }
 
 static const char *account(struct req *r)
@@ -97,7 +100,7 @@ START_TEST(an_error_gives_code_and_message_without_secrets)
     request(&r, &fetch, "/gateway/fetch", 503);
     err_raise(&r.err, "connection_error", "could not connect to \"postgres://u:pw@h/db\"");
     r.ending = REQ_FAILED;
-    r.mark[MARK_DB_SENT] = r.mark[MARK_DB_DONE] = 0;
+    r.task.db_sent_ns = r.task.db_done_ns = 0;
     lines = account(&r);
     ck_assert_ptr_nonnull(strstr(lines, "1 athena_rs::gateway_trace "));
     ck_assert_ptr_nonnull(strstr(lines, " outcome=server_error "));
