@@ -196,8 +196,8 @@ struct postgres *postgres_start(const struct postgres_options *o)
              p->port);
     run(p, "initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync",
         "-D", p->data, (char *)NULL);
-    /* Not every server is built with TLS; one without refuses the setting. */
-    p->tls = o && o->tls &&
+    /* Not every server and libpq is built with TLS; a server without refuses the setting. */
+    p->tls = o && o->tls && PQsslAttribute(NULL, "library") &&
              works(p, "postgres", "-D", p->data, "-c", "ssl=on", "-C", "ssl", (char *)NULL);
     write_conf(p, o);
     if (p->tls)
