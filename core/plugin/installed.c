@@ -54,7 +54,8 @@ static bool runs_from_build_tree(ath_str exe)
     return str_starts(exe, plugins);
 }
 
-/* An installation may be staged, or moved as a whole: the way from the program to its plugins stays. */
+/* An installation may be staged, or moved as a whole: the way from the program to its plugins
+ * stays. */
 static const char *installed_with(const char *exe)
 {
     static char folder[PATH_MAX];

@@ -203,7 +203,7 @@ class ServerTest(unittest.TestCase):
 
     def test_term_drains_and_ends_with_zero(self):
         server = self.lab.athena({"app": self.pg.uri("app")})
-        self.pg.run("create or replace view nap as select id, pg_sleep(1)::text as slept from users where id = 1", "app")
+        self.pg.run("create or replace view nap as select id, pg_sleep(3)::text as slept from users where id = 1", "app")
         got = []
         t = threading.Thread(target=lambda: got.append(server.fetch("app", {"table_name": "nap", "columns": ["id", "slept"]})))
         t.start()
