@@ -13,7 +13,8 @@ if(CMAKE_BUILD_TYPE MATCHES "Rel" AND NOT ATHENA_SANITIZE)
     list(APPEND ATHENA_HARDENING -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
-    list(APPEND ATHENA_HARDENING -fcf-protection)
+    # Shadow stacks. Not branch tracking: Linux has it for the kernel only, and its landing pads cost.
+    list(APPEND ATHENA_HARDENING -fcf-protection=return)
 endif()
 set(ATHENA_LINK_HARDENING -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
 
