@@ -20,6 +20,7 @@ struct fetch {
     struct dp_fetch f;
     struct dp_query q;
     char key[CACHE_KEY_TEXT + 1];
+    ath_str outcome; /* of the cache: not asked, or it had nothing */
     bool strip, refreshed;
 };
 
@@ -81,21 +82,22 @@ static ath_str outcome_of(ath_req *r, const struct fetch *x)
     return ATH_S("miss_all_tiers");
 }
 
-static void describe(ath_req *r, const struct fetch *x)
+static void describe(ath_req *r, struct fetch *x)
 {
     ath_str key = str_from(x->key, CACHE_KEY_TEXT);
 
+    x->outcome = outcome_of(r, x);
     note(r, "cache_key", key, ATH_V_TEXT);
     note(r, "cached", ATH_S("false"), ATH_V_BOOL);
     note(r, "cache_source", ATH_S("database"), ATH_V_PLAIN);
-    note(r, "cache_lookup_outcome", outcome_of(r, x), ATH_V_PLAIN);
+    note(r, "cache_lookup_outcome", x->outcome, ATH_V_PLAIN);
 }
 
 static void headers(ath_req *r, const struct fetch *x)
 {
     /* The host writes x-athena-cache-id beside it. */
     header_set(r, "x-athena-cache-key", str_from(x->key, CACHE_KEY_TEXT));
-    header_set(r, "x-athena-cache-outcome", outcome_of(r, x));
+    header_set(r, "x-athena-cache-outcome", x->outcome);
     header_set(r, "x-athena-cache-source", ATH_S("database"));
 }
 

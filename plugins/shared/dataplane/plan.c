@@ -51,15 +51,11 @@ void dp_plans_free(struct dp_plans *p)
     free(p);
 }
 
-/* Of the body's start, up to its fourth quote: the first key and, nearly always, the table. */
+/* By the body's start, which nearly always is the first key and a table's name; where a value stands
+ * there, a template has several plans. */
 static uint32_t bucket_of(ath_str body)
 {
-    size_t n = 0;
-
-    for (int quotes = 0; n < body.n && n < 96; n++)
-        if (body.p[n] == '"' && ++quotes == 4)
-            break;
-    return str_hash(str_from(body.p, n)) % BUCKETS;
+    return str_hash(str_from(body.p, body.n < 24 ? body.n : 24)) % BUCKETS;
 }
 
 /* ---- matching ---- */
