@@ -118,22 +118,42 @@ char *str_put_hex(char *at, uint64_t v)
     return at + 16;
 }
 
-/* Eight bytes at a time: the top bit of each byte says whether it is below 0x20 or is 0x7F
- * (https://graphics.stanford.edu/~seander/bithacks.html, "Determine if a word has a byte less than n").
- * A hit may be a tab or follow a hit in a lower byte: then each byte is looked at. */
+/* Vectors of the compiler's (gcc, clang): SSE2, NEON, or plain words where there is neither. The top
+ * bit of a lane: its byte is below a blank, or DEL. A tab is such a byte, too. */
+#define SUSPICIOUS(name, size) \
+    static bool name(const char *p) \
+    { \
+        typedef unsigned char bytes __attribute__((vector_size(size))); \
+        uint64_t word[(size) / 8], all = 0; \
+        bytes v; \
+        memcpy(&v, p, sizeof(v)); \
+        v = ((v - 0x20) | (v + 1)) & ~v; \
+        memcpy(word, &v, sizeof(word)); \
+        for (size_t i = 0; i < (size) / 8; i++) \
+            all |= word[i]; \
+        return (all & 0x8080808080808080u) != 0; \
+    }
+SUSPICIOUS(suspicious_8, 8)
+SUSPICIOUS(suspicious_16, 16)
+
+/* The last step of each looks at some bytes again. */
+static bool suspicious(ath_str s)
+{
+    if (s.n < 8)
+        return s.n > 0;
+    if (s.n < 16)
+        return suspicious_8(s.p) || suspicious_8(s.p + s.n - 8);
+    for (size_t i = 0; i + 16 < s.n; i += 16)
+        if (suspicious_16(s.p + i))
+            return true;
+    return suspicious_16(s.p + s.n - 16);
+}
+
 bool str_has_control(ath_str s)
 {
-    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
-    size_t i = 0;
-
-    for (; i + 8 <= s.n; i += 8) {
-        uint64_t w, del;
-        memcpy(&w, s.p + i, 8);
-        del = w ^ ones * 0x7F;
-        if (((w - ones * 0x20) & ~w & high) | ((del - ones) & ~del & high))
-            break;
-    }
-    for (; i < s.n; i++)
+    if (!suspicious(s))
+        return false;
+    for (size_t i = 0; i < s.n; i++)
         if (((unsigned char)s.p[i] < ' ' && s.p[i] != '\t') || s.p[i] == 0x7F)
             return true;
     return false;

@@ -20,7 +20,7 @@ struct fetch {
     struct dp_fetch f;
     struct dp_query q;
     char key[CACHE_KEY_TEXT + 1];
-    ath_str outcome; /* of the cache: not asked, or it had nothing */
+    ath_str client, outcome; /* outcome: of the cache, which was not asked or had nothing */
     bool strip, refreshed;
 };
 
@@ -193,19 +193,19 @@ static int ask(ath_task *t, struct fetch *x, struct gateway_question *what, ath_
                     .timeout_ms = (uint32_t)cfg->query_timeout_ms };
 
     dp_digest_values(&x->q, what->digest);
-    what->client = ath_host_->req->info(t, "client");
+    what->client = x->client;
     what->strip = x->strip = strips_nulls(t, x);
     gateway_cache_key(what, x->key);
     describe(t, x);
     return ath_host_->pg->query(t, &q, fetched, x, e);
 }
 
-static struct dp_plan_key plan_key(ath_task *t, const ath_snapshot *snapshot)
+static struct dp_plan_key plan_key(ath_task *t, const struct fetch *x, const ath_snapshot *snapshot)
 {
     const struct gateway_config *cfg = ath_config_of(t);
     const struct gateway_state *s = ath_state_of(t);
 
-    return (struct dp_plan_key){ .client = ath_host_->req->info(t, "client"),
+    return (struct dp_plan_key){ .client = x->client,
                                  .snapshot = snapshot,
                                  .version = s->catalog->version(snapshot),
                                  .max_rows = cfg->max_rows,
@@ -217,7 +217,7 @@ static int ask_new(ath_task *t, struct dp *dp, struct fetch *x, ath_err *e)
     struct dp_plans *plans = ath_local_of(t);
     struct gateway_question what = { .schema = x->f.root.relation->schema,
                                      .table = x->f.root.relation->name };
-    struct dp_plan_key key = plan_key(t, dp->snapshot);
+    struct dp_plan_key key = plan_key(t, x, dp->snapshot);
     int rc = dp_fetch_sql(dp, &x->f, &x->q);
 
     if (rc < 0)
@@ -242,7 +242,7 @@ static int ask_planned(ath_task *t, struct fetch *x, ath_err *e)
 
     if (!snapshot)
         return 1;
-    key = plan_key(t, snapshot);
+    key = plan_key(t, x, snapshot);
     if (!(plan = dp_plan_find(plans, &key, x->text, hole)))
         return 1;
     ath_host_->mem->own(ath_arena_of(t), plan, dp_plan_drop);
@@ -302,6 +302,7 @@ int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e)
     struct fetch *x = ath_new(ath_arena_of(r), sizeof(*x));
 
     x->body = body;
+    x->client = ath_host_->req->info(r, "client");
     return fetch_go(r, x, e);
 }
 
@@ -311,6 +312,7 @@ int gateway_fetch(ath_req *r, ath_err *e)
     int rc;
 
     x->text = ath_host_->req->body(r);
+    x->client = ath_host_->req->info(r, "client");
     if (!str_trim(x->text).n)
         return ath_raise(e, "missing_request_body", "table_name is required");
     rc = ask_planned(r, x, e);

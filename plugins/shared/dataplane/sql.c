@@ -401,7 +401,7 @@ void dp_digest_shape(const struct dp_query *q, const struct dp_fetch *f, uint64_
 void dp_digest_values(const struct dp_query *q, uint64_t h[2])
 {
     for (uint32_t i = 0; i < q->sql.count; i++) {
-        add(h, &q->sql.type[i], sizeof(q->sql.type[i]));
+        h[0] ^= (uint64_t)q->sql.type[i] << 32;
         add(h, q->sql.param[i].n ? q->sql.param[i].p : "", q->sql.param[i].n);
     }
 }

@@ -95,6 +95,28 @@ START_TEST(text_that_is_not_utf8_is_seen)
 }
 END_TEST
 
+START_TEST(controls_are_found_wherever_they_stand)
+{
+    char text[41];
+
+    for (size_t n = 0; n <= 40; n++) {
+        memset(text, 'x', sizeof(text));
+        ck_assert(!str_has_control(str_from(text, n)));
+        for (size_t i = 0; i < n; i++) {
+            text[i] = '\t';
+            ck_assert(!str_has_control(str_from(text, n)));
+            text[i] = (char)0xFF;
+            ck_assert(!str_has_control(str_from(text, n)));
+            text[i] = 0x7F;
+            ck_assert(str_has_control(str_from(text, n)));
+            text[i] = '\n';
+            ck_assert(str_has_control(str_from(text, n)));
+            text[i] = 'x';
+        }
+    }
+}
+END_TEST
+
 START_TEST(names_literals_and_json_are_quoted)
 {
     struct buf b = BUF_HEAP;
@@ -123,4 +145,5 @@ END_TEST
 SUITE("base", arena_gives_aligned_zeroed_memory_and_runs_destructors,
       map_finds_replaces_and_removes, errors_carry_code_hint_and_details,
       numbers_and_units_are_read_exactly, text_that_is_not_utf8_is_seen,
-      names_literals_and_json_are_quoted, secrets_compare_whole)
+      controls_are_found_wherever_they_stand, names_literals_and_json_are_quoted,
+      secrets_compare_whole)
