@@ -11,6 +11,11 @@ bool log_draft_begin(struct log_draft *d, uint32_t events, uint32_t facts, size_
 
     if (!b)
         return false;
+    if (b->events != events || b->facts != facts) {
+        b->events = events;
+        b->facts = facts;
+        b->copied[0] = b->copied[1] = NULL;
+    }
     *d = (struct log_draft){ .block = b,
                              .fact = (ath_fact *)(void *)(b->at + events * sizeof(struct event)),
                              .at = b->at + before,
@@ -21,6 +26,7 @@ bool log_draft_begin(struct log_draft *d, uint32_t events, uint32_t facts, size_
 
 ath_fact *log_draft_event(struct log_draft *d, const ath_event *e, uint32_t hidden)
 {
+    const void **copied = &d->block->copied[d->count];
     struct event *ev = (struct event *)(void *)d->block->at + d->count++;
     ath_fact *fact = d->fact;
 
@@ -32,8 +38,12 @@ ath_fact *log_draft_event(struct log_draft *d, const ath_event *e, uint32_t hidd
     ev->bytes = (sizeof(*d->block) + d->block->room) / d->most;
     if (!ev->e.time_ns)
         ev->e.time_ns = clock_wall_ns();
-    if (e->fact_count)
-        memcpy(fact, e->fact, e->fact_count * sizeof(*fact));
+    if (*copied != e->fact || !(e->flags & ATH_EV_KEYS)) {
+        if (e->fact_count)
+            memcpy(fact, e->fact, e->fact_count * sizeof(*fact));
+        d->block->copied[1] = NULL; /* behind another first event it may stand elsewhere */
+        *copied = e->flags & ATH_EV_KEYS ? e->fact : NULL;
+    }
     d->fact += e->fact_count;
     return fact;
 }

@@ -17,6 +17,7 @@ atomic_uint log_sinks_used;
 struct takers {
     struct log_sink *sink[SINKS_MOST];
     unsigned n, all;
+    bool wanted, alike; /* alike: no sink asked for a name */
 };
 
 static void takers_find(struct takers *t, bool wanted, ath_str name)
@@ -24,11 +25,14 @@ static void takers_find(struct takers *t, bool wanted, ath_str name)
     unsigned used = atomic_load_explicit(&log_sinks_used, memory_order_relaxed);
 
     t->n = t->all = 0;
+    t->wanted = wanted;
+    t->alike = true;
     for (unsigned i = 0; i < used; i++) {
         struct log_sink *s = atomic_load(&log_sinks[i]);
         if (!s)
             continue;
         t->all++;
+        t->alike &= log_sink_takes_all(s);
         if (log_sink_takes(s, wanted, name))
             t->sink[t->n++] = s;
     }
@@ -72,7 +76,11 @@ int log_draft_send(struct log_draft *d)
 
     log_enter();
     for (unsigned i = 0; i < n; i++) {
-        takers_find(&t[i], log_wants((int)ev[i].e.level, ev[i].e.source), ev[i].e.name);
+        bool wanted = log_wants((int)ev[i].e.level, ev[i].e.source);
+        if (i && t[i - 1].alike && t[i - 1].wanted == wanted)
+            t[i] = t[i - 1];
+        else
+            takers_find(&t[i], wanted, ev[i].e.name);
         refs += t[i].n;
     }
     atomic_store_explicit(&d->block->refs, refs, memory_order_relaxed);

@@ -81,7 +81,9 @@ struct log_draft {               /* private, but for log_draft_text() */
 
 /* `facts`: of all its events; `text`: with a NUL for each. False: memory is out. */
 bool log_draft_begin(struct log_draft *d, uint32_t events, uint32_t facts, size_t text);
-/* Of its facts the first `hidden` may be filled, but nobody sees them. */
+/* Of its facts the first `hidden` may be filled, but nobody sees them. With ATH_EV_KEYS the facts
+ * given live as long as the process, and the values (and `pad`) in what is returned may be those of
+ * an earlier event: all are to be filled. */
 ath_fact *log_draft_event(struct log_draft *d, const ath_event *ev, uint32_t hidden);
 int log_draft_send(struct log_draft *d); /* as log_event() */
 

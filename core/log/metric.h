@@ -37,7 +37,7 @@ struct metric_http {
 void metric_http(const struct metric_http *m);
 
 /* A request at work: begin gives what end takes; NULL, allowed there, when there are too many
- * routes. Any threads. */
+ * routes. Texts as of metric_http(). Any threads. */
 struct metric_flight;
 struct metric_flight *metric_flight_begin(ath_str method, const char *route,
                                           const char *route_group);
@@ -55,6 +55,9 @@ struct metric_operation {
     uint64_t duration_ns;
 };
 void metric_operation(const struct metric_operation *m);
+
+/* Both at once; `o` may be NULL. */
+void metric_request(const struct metric_http *m, const struct metric_operation *o);
 
 /* Something read at scrape time: writes whole families with HELP and TYPE. */
 typedef void metric_writer(struct buf *b, void *arg);

@@ -92,7 +92,7 @@ static struct set *set_of(struct shard *s, const struct metric_http *m)
     return set;
 }
 
-void metric_http(const struct metric_http *m)
+void metric_request(const struct metric_http *m, const struct metric_operation *o)
 {
     struct shard *s = shard_lock();
     struct tally *t = &set_of(s, m)->tally;
@@ -102,7 +102,14 @@ void metric_http(const struct metric_http *m)
         bytes(&t->in_count, &t->in_bytes, &t->in_min, &t->in_max, m->request_bytes);
     bytes(&t->out_count, &t->out_bytes, &t->out_min, &t->out_max, m->response_bytes);
     t->handler_errors += m->handler_error;
+    if (o)
+        metric_operation_count(s, o);
     shard_unlock(s);
+}
+
+void metric_http(const struct metric_http *m)
+{
+    metric_request(m, NULL);
 }
 
 /* ---- in flight: one table for the process, entries are only ever added ---- */
@@ -151,18 +158,36 @@ static struct metric_flight *flight_get(const struct key *k)
     }
 }
 
+/* Entries stay, so each thread finds again what it found before by the addresses of the texts. */
+static struct metric_flight *flight_of(ath_str method, const char *route, const char *route_group)
+{
+    enum { FOUND = 64 };
+    static _Thread_local struct {
+        const char *method, *route, *route_group;
+        struct metric_flight *flight;
+    } found[FOUND], *f;
+    struct key k;
+
+    f = &found[((uintptr_t)route >> 4 ^ (uintptr_t)method.n) % FOUND];
+    if (f->flight && f->route == route && f->route_group == route_group && f->method == method.p)
+        return f->flight;
+    KEY_EMPTY(&k);
+    key_add(&k, method);
+    key_add(&k, str_of(route));
+    key_add(&k, str_of(route_group));
+    f->method = method.p;
+    f->route = route;
+    f->route_group = route_group;
+    return f->flight = flight_get(&k);
+}
+
 struct metric_flight *metric_flight_begin(ath_str method, const char *route,
                                           const char *route_group)
 {
-    struct metric_flight *f;
-    struct key k;
+    struct metric_flight *f = flight_of(metric_method(method), route, route_group);
     int now, max;
 
-    KEY_EMPTY(&k);
-    key_add(&k, metric_method(method));
-    key_add(&k, str_of(route));
-    key_add(&k, str_of(route_group));
-    if (!(f = flight_get(&k)))
+    if (!f)
         return NULL;
     now = atomic_fetch_add_explicit(&f->now, 1, memory_order_relaxed) + 1;
     max = atomic_load_explicit(&f->max, memory_order_relaxed);

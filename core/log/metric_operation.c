@@ -33,11 +33,16 @@ static struct set *set_of(struct shard *s, const struct metric_operation *m)
     return set;
 }
 
+void metric_operation_count(struct shard *s, const struct metric_operation *m)
+{
+    tally_time(&set_of(s, m)->tally, m->duration_ns);
+}
+
 void metric_operation(const struct metric_operation *m)
 {
     struct shard *s = shard_lock();
 
-    tally_time(&set_of(s, m)->tally, m->duration_ns);
+    metric_operation_count(s, m);
     shard_unlock(s);
 }
 

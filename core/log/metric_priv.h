@@ -113,6 +113,9 @@ struct shard {
     struct table *family[FAMILIES]; /* of metric_put(), by id */
 };
 
+/* Under the shard's lock. */
+void metric_operation_count(struct shard *s, const struct metric_operation *m);
+
 struct shard *shard_lock(void);  /* this thread's own */
 static inline void shard_unlock(struct shard *s)
 {

@@ -61,6 +61,11 @@ static bool name_listed(const char *list, ath_str name)
     return false;
 }
 
+bool log_sink_takes_all(const struct log_sink *s)
+{
+    return s->every;
+}
+
 bool log_sink_takes(const struct log_sink *s, bool wanted, ath_str name)
 {
     return s->every ? wanted : name_listed(s->sink->events, name);

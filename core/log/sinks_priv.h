@@ -11,6 +11,7 @@ enum { SINKS_MOST = 16 };
 extern _Atomic(struct log_sink *) log_sinks[SINKS_MOST];
 extern atomic_uint log_sinks_used; /* slots ever used: how far to look */
 
+bool log_sink_takes_all(const struct log_sink *s); /* whatever the name */
 bool log_sink_takes(const struct log_sink *s, bool wanted, ath_str name);
 
 /* The sink has one of the block's references from then on. False: the queue is full, the drop is

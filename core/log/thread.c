@@ -95,6 +95,7 @@ static struct block *block_new(size_t room, struct log_thread *home)
     if (b) {
         b->room = (uint32_t)room;
         b->home = home;
+        b->events = b->facts = 0;
     }
     return b;
 }

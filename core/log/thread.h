@@ -21,6 +21,10 @@ struct block {
     uint32_t room;               /* bytes at `at` */
     struct log_thread *home;     /* NULL: made for one large event, and freed */
     struct block *next;          /* while it is not used */
+    /* what stands in it from its last use: so many events and facts, and of each event what its
+     * facts were copied from; NULL: something else */
+    uint32_t events, facts;
+    const void *copied[2];
     _Alignas(16) char at[];
 };
 

@@ -38,11 +38,14 @@ static ath_str put(struct account *a, ath_str s)
 }
 
 enum { DIGITS = 20 }; /* of the largest number */
+static const char digit[10][2] = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9" };
 
 static ath_str number(struct account *a, uint64_t v)
 {
     char digits[DIGITS], *at = digits + DIGITS;
 
+    if (v < 10)
+        return str_from(digit[v], 1);
     do
         *--at = (char)('0' + v % 10);
     while (v /= 10);
@@ -100,7 +103,7 @@ static ath_str client_label(const struct req *r)
     return r->task.client ? str_of(r->task.client->shown) : ATH_S("");
 }
 
-static void count_request(const struct account *a)
+static void count_request(const struct account *a, const struct metric_operation *operation)
 {
     struct req *r = a->r;
     struct metric_http m = {
@@ -115,7 +118,7 @@ static void count_request(const struct account *a)
         .response_bytes = r->sent_bytes,
     };
 
-    metric_http(&m);
+    metric_request(&m, operation);
     metric_flight_end(r->flight);
     r->flight = NULL;
 }
@@ -235,12 +238,18 @@ enum {
         ATH_S(key), { "0", 1 }, ATH_V_NUMBER, 0                                                    \
     }
 
+/* The same in every event, but where a request says otherwise: see put_own(). */
+#define SAME(key, value, form)                                                                     \
+    {                                                                                              \
+        ATH_S(key), ATH_S(value), form, ATH_FACT_SAME                                              \
+    }
+
 static const ath_fact trace_facts[T_FACTS] = {
     [T_METHOD_SPAN] = PLAIN(LOG_SPAN "http_method"),
     [T_ROUTE_SPAN] = PLAIN(LOG_SPAN "http_route"),
     [T_PEER_SPAN] = PLAIN(LOG_SPAN "net_peer_addr"),
-    [T_EVENT] = { ATH_S("event"), ATH_S("gateway_operation"), ATH_V_TEXT, 0 },
-    [T_VERSION] = TEXT("athena_version"),
+    [T_EVENT] = SAME("event", "gateway_operation", ATH_V_TEXT),
+    [T_VERSION] = SAME("athena_version", "", ATH_V_TEXT),
     [T_REQUEST_ID] = PLAIN("request_id"),
     [T_CLIENT] = PLAIN("client"),
     [T_LOGICAL] = PLAIN("logical_client_name"),
@@ -252,18 +261,18 @@ static const ath_fact trace_facts[T_FACTS] = {
     [T_STATUS] = NUMBER("status_code"),
     [T_OUTCOME] = TEXT("outcome"),
     [T_DURATION] = NUMBER("duration_ms"),
-    [T_BACKEND] = PLAIN("backend"),
-    [T_ENGINE] = { ATH_S("backend_engine"), ATH_S("postgres"), ATH_V_PLAIN, 0 },
-    [T_ERROR_CODE] = PLAIN("error_code"),
+    [T_BACKEND] = SAME("backend", "", ATH_V_PLAIN),
+    [T_ENGINE] = SAME("backend_engine", "postgres", ATH_V_PLAIN),
+    [T_ERROR_CODE] = SAME("error_code", "", ATH_V_PLAIN),
     [T_TRACE_ID] = PLAIN("trace_id"),
     [T_CACHE_OUTCOME] = PLAIN("cache_lookup_outcome"),
     [T_CACHE_SOURCE] = PLAIN("cache_source"),
     [T_CACHED] = { ATH_S("cached"), ATH_S("false"), ATH_V_BOOL, 0 },
     [T_STATEMENTS] = NUMBER("statement_count"),
     [T_ROWS] = NUMBER("row_count"),
-    [T_RETURNED] = NUMBER("returned_row_count"),
-    [T_AFFECTED] = NUMBER("rows_affected"),
-    [T_RESOURCE] = PLAIN("resource_id"),
+    [T_RETURNED] = SAME("returned_row_count", "0", ATH_V_NUMBER),
+    [T_AFFECTED] = SAME("rows_affected", "0", ATH_V_NUMBER),
+    [T_RESOURCE] = SAME("resource_id", "", ATH_V_PLAIN),
     [T_DETAIL_KEYS] = PLAIN("detail_keys"),
     [T_MESSAGE] = PLAIN("message"),
     [T_ROUTE] = PLAIN("route"),
@@ -315,13 +324,14 @@ enum { NOTED_MOST = 32, KEYS_MOST = NOTED_MOST + 16, SHAPES = 8 };
 
 struct shape {
     const struct route *route;
-    uint32_t facts;           /* how many of the request's are looked at */
-    bool failed, described;   /* it has an error; that has words */
-    bool code, message;       /* the error fills the field */
-    bool traced;              /* its path is gateway traffic */
-    int8_t field[NOTED_MOST]; /* of each fact; -1: none */
-    int8_t from[T_FACTS];     /* of each field the fact; -1: none */
-    ath_str key[KEYS_MOST];   /* while it is made */
+    ath_str family, operation, pattern; /* of the route: not longer than TEXT_MOST */
+    uint32_t facts;                     /* how many of the request's are looked at */
+    bool failed, described;             /* it has an error; that has words */
+    bool code, message;                 /* the error fills the field */
+    bool traced;                        /* its path is gateway traffic */
+    int8_t field[NOTED_MOST];           /* of each fact; -1: none */
+    int8_t from[T_FACTS];               /* of each field the fact; -1: none */
+    ath_str key[KEYS_MOST];             /* while it is made */
     uint32_t keys;
     size_t noted_n, sorted_n;
     char noted[1024];  /* the facts' keys, each ended by NUL */
@@ -411,6 +421,11 @@ static bool is_traced(ath_str path)
     return str_is(path, "/data");
 }
 
+static ath_str bounded(const char *text)
+{
+    return str_from(text, strnlen(text, TEXT_MOST));
+}
+
 static void shape_make(struct shape *s, const struct account *a)
 {
     static const ath_str always[] = { { "backend_engine", 14 },
@@ -422,6 +437,9 @@ static void shape_make(struct shape *s, const struct account *a)
     uint8_t by[T_FACTS] = { 0 };
 
     *s = (struct shape){ .route = a->route,
+                         .family = bounded(a->group),
+                         .operation = bounded(a->route->def.operation),
+                         .pattern = bounded(a->route->def.path),
                          .facts = facts_of(r),
                          .failed = r->err.rc != 0,
                          .described = r->err.message_n != 0,
@@ -484,19 +502,41 @@ static ath_str redacted(struct account *a, ath_str text)
     return kept;
 }
 
+static void put_own(ath_fact *fact, ath_str value)
+{
+    fact->value = value;
+    fact->pad = 0;
+}
+
+/* As nobody noted anything: what an earlier event left there goes. */
+static void fill_unnoted(ath_fact *fact)
+{
+    static const uint8_t fields[] = { T_TABLE,      T_BACKEND,       T_ENGINE,       T_ERROR_CODE,
+                                      T_TRACE_ID,   T_CACHE_OUTCOME, T_CACHE_SOURCE, T_CACHED,
+                                      T_STATEMENTS, T_ROWS,          T_RETURNED,     T_AFFECTED,
+                                      T_RESOURCE,   T_MESSAGE };
+
+#pragma GCC unroll 16
+    for (size_t i = 0; i < ATH_COUNT(fields); i++) {
+        fact[fields[i]].value = trace_facts[fields[i]].value;
+        fact[fields[i]].pad = trace_facts[fields[i]].pad;
+    }
+}
+
 static void fill_details(ath_fact *fact, struct account *a)
 {
     const struct shape *s = a->shape;
     const struct req *r = a->r;
 
+    fill_unnoted(fact);
     fact[T_TRACE_ID].value = a->id;
     for (uint32_t i = 0; i < s->facts; i++)
         if (s->field[i] >= 0)
-            fact[s->field[i]].value = put(a, r->fact[i].value);
+            put_own(&fact[s->field[i]], put(a, r->fact[i].value));
     if (s->code)
-        fact[T_ERROR_CODE].value = put(a, error_code(a));
+        put_own(&fact[T_ERROR_CODE], put(a, error_code(a)));
     if (s->message)
-        fact[T_MESSAGE].value = redacted(a, err_get(&r->err, "message"));
+        put_own(&fact[T_MESSAGE], redacted(a, err_get(&r->err, "message")));
     fact[T_DETAIL_KEYS].value = put(a, str_from(s->sorted, s->sorted_n));
 }
 
@@ -525,9 +565,7 @@ static void fill_times(ath_fact *fact, struct account *a)
     uint64_t at = r->mark[MARK_FIRST_BYTE];
 
     for (size_t i = 0; i < ATH_COUNT(laps); i++) {
-        uint64_t us = lap(&at, laps[i].mark);
-        if (us)
-            fact[laps[i].field].value = number(a, us);
+        fact[laps[i].field].value = number(a, lap(&at, laps[i].mark));
     }
 }
 
@@ -563,12 +601,12 @@ static void fill_fields(ath_fact *fact, struct account *a)
     fact[T_VERSION].value = str_of(athena_version);
     fact[T_REQUEST_ID].value = a->id;
     fact[T_CLIENT].value = fact[T_LOGICAL].value = put(a, r->client_name);
-    fact[T_FAMILY].value = str_of(a->group);
-    fact[T_OPERATION].value = str_of(a->route->def.operation);
+    fact[T_FAMILY].value = a->shape->family;
+    fact[T_OPERATION].value = a->shape->operation;
     fact[T_STATUS].value = a->status_text;
     fact[T_OUTCOME].value = outcome_of(a->status);
     fact[T_DURATION].value = number(a, a->duration_ns / 1000000u);
-    fact[T_ROUTE].value = str_of(a->route->def.path);
+    fact[T_ROUTE].value = a->shape->pattern;
     fact[T_KEY].value = put(a, r->who.public_id);
     fact[T_IN].value = number(a, r->body_bytes);
     fact[T_OUT].value = number(a, r->sent_bytes);
@@ -634,10 +672,11 @@ static void write_events(struct account *a)
 }
 
 /* A table that does not exist is a name that the caller made up: no label. */
-static void count_operation(const struct account *a)
+static struct metric_operation operation_of(const struct account *a)
 {
     bool made_up = str_eq(error_code(a), ATH_S("undefined_table"));
-    struct metric_operation m = {
+
+    return (struct metric_operation){
         .client = client_label(a->r),
         .table = made_up ? ATH_S("") : noted_for(a, T_TABLE),
         .operation = a->route->def.operation,
@@ -648,17 +687,16 @@ static void count_operation(const struct account *a)
         .status = a->status,
         .duration_ns = a->duration_ns,
     };
-
-    metric_operation(&m);
 }
 
 void account_request(struct req *r)
 {
+    struct metric_operation operation;
     struct account a;
 
     account_fill(&a, r);
     write_events(&a);
     if (a.shape)
-        count_operation(&a);
-    count_request(&a);
+        operation = operation_of(&a);
+    count_request(&a, a.shape ? &operation : NULL);
 }

@@ -31,6 +31,10 @@ enum {                           /* how a fact's value is written */
     ATH_V_BOOL,                  /* true or false */
     ATH_V_JSON                   /* a JSON text, put in as it is */
 };
+enum {
+    ATH_FACT_SAME = 1            /* pad, the host's alone, beside ATH_EV_KEYS: the value lives as
+                                  * long as the process and never changes, as the key does */
+};
 typedef struct { ath_str key, value; uint32_t form, pad; } ath_fact;         /* frozen; ATH_V_* */
 
 enum {
@@ -42,8 +46,11 @@ enum {
 enum {
     ATH_EV_KEEP = 1,             /* must not be lost: spilled to disk rather than dropped */
     ATH_EV_KEYS = 2              /* the host's alone: the keys live as long as the process, so
-                                  * a pointer that a sink has seen is the same key again */
+                                  * a pointer that a sink has seen is the same key again; all its
+                                  * texts together are shorter than ATH_EV_KEYS_TEXT */
 };
+
+enum { ATH_EV_KEYS_TEXT = 32768 };
 
 typedef struct {                 /* one event; all of it is borrowed for the call */
     uint32_t size;

@@ -28,10 +28,20 @@ struct logline_piece {
     const char *key;             /* told apart by its address; NULL: not made */
     uint32_t form;               /* ATH_V_* */
     uint16_t n, how;             /* private to text.c */
+    struct logline_run *run;     /* that begins here; then it has no key, so each fact that comes
+                                  * here is looked at twice */
     char text[PIECE_MOST];       /* " key=", and the quote when there is one */
 };
 
 enum { PIECES = 64, PIECE_LISTS = 4 };
+
+/* Facts in a row that always have the same values (ATH_FACT_SAME), and how they look. */
+enum { RUNS = 16, RUN_FACTS = 4, RUN_MOST = 128 };
+struct logline_run {
+    uint32_t facts, n;
+    ath_fact fact[RUN_FACTS];    /* compared as bytes: the same addresses are the same texts */
+    char text[RUN_MOST];
+};
 
 struct logline {                 /* one per sink; its thread's own */
     uint64_t second;             /* whose text is below */
@@ -40,6 +50,8 @@ struct logline {                 /* one per sink; its thread's own */
     char utc[24];
     struct buf extra;            /* parts that are put together before they are added */
     struct logline_piece piece[PIECE_LISTS][PIECES]; /* by the number of facts, then by place */
+    struct logline_run run[RUNS];
+    uint32_t runs;
 };
 
 void logline_text(struct logline *l, struct buf *b, const ath_event *e, unsigned flags);

@@ -86,7 +86,13 @@ static char *quoted(char *at, char *end, ath_str s)
     return end;
 }
 
-/* A byte becomes 4 at most, a span's status stands twice, and a piece is copied whole. */
+/* What is copied whole, and what stands around values, source and message. */
+static size_t room_around(const ath_event *e)
+{
+    return 256 + PIECE_MOST + RUN_MOST + 16 * (size_t)e->fact_count;
+}
+
+/* A byte becomes 4 at most, and a span's status stands twice. */
 static size_t room_for(const ath_event *e)
 {
     const ath_fact *f = e->fact, *end = f + e->fact_count;
@@ -96,7 +102,7 @@ static size_t room_for(const ath_event *e)
         keys += f->key.n;
         values += f->value.n;
     }
-    return 256 + PIECE_MOST + 16 * e->fact_count + 2 * keys + 8 * values;
+    return room_around(e) + 2 * keys + 8 * values;
 }
 
 static char *put_time(struct logline *l, char *at, uint64_t ns, unsigned flags)
@@ -198,14 +204,65 @@ static bool piece_make(struct logline_piece *p, const ath_fact *f)
     return true;
 }
 
+/* What does not fit, or stands alone, is no run. */
+static struct logline_run *run_make(struct logline *l, const ath_fact *f, const ath_fact *end)
+{
+    size_t room = 32, n = 0; /* looking for quotes writes behind a text */
+    struct logline_run *run;
+    char *at;
+
+    if (l->runs == RUNS)
+        return NULL;
+    run = &l->run[l->runs];
+    at = run->text;
+    for (; f + n < end && n < RUN_FACTS && f[n].pad == ATH_FACT_SAME && !is_span(f + n); n++) {
+        room += 4 + f[n].key.n + 2 * f[n].value.n;
+        if (room > sizeof(run->text))
+            break;
+        run->fact[n] = f[n];
+        at = put_fact(at, f + n, false);
+    }
+    if (n < 2)
+        return NULL;
+    run->facts = (uint32_t)n;
+    run->n = (uint32_t)(at - run->text);
+    l->runs++;
+    return run;
+}
+
+/* How many facts stand at *ret_at now: those of the run that begins at this piece, or none. */
+static size_t put_run(struct logline *l, struct logline_piece *p, char **ret_at, const ath_fact *f,
+                      const ath_fact *end)
+{
+    struct logline_run *run = p->run;
+
+    if (!run && f->pad == ATH_FACT_SAME && !p->key)
+        run = p->run = run_make(l, f, end);
+    if (!run || run->facts > (size_t)(end - f) ||
+        memcmp(run->fact, f, run->facts * sizeof(*f)) != 0)
+        return 0;
+    memcpy(*ret_at, run->text, sizeof(run->text));
+    *ret_at += run->n;
+    return run->facts;
+}
+
 /* A piece is copied whole: what is too much of it is overwritten by what comes next. */
-static char *put_known(struct logline_piece *p, char *at, const ath_fact *f, const ath_fact *end)
+static char *put_known(struct logline *l, struct logline_piece *p, char *at, const ath_fact *f,
+                       const ath_fact *end)
 {
     for (; f < end; f++, p++) {
         char *from = at, *value;
-        if ((p->key != f->key.p || p->form != f->form) && !piece_make(p, f)) {
-            at = put_fact(at, f, false);
-            continue;
+        if (p->key != f->key.p || p->form != f->form) {
+            size_t n = put_run(l, p, &at, f, end);
+            if (n) {
+                f += n - 1;
+                p += n - 1;
+                continue;
+            }
+            if (p->run || !piece_make(p, f)) {
+                at = put_fact(at, f, false);
+                continue;
+            }
         }
         memcpy(at, p->text, sizeof(p->text));
         value = at + p->n;
@@ -220,7 +277,7 @@ static char *put_facts(struct logline *l, char *at, const ath_event *e, const at
                        const ath_fact *end, bool careful)
 {
     if (!careful && (e->flags & ATH_EV_KEYS) && e->fact_count <= PIECES)
-        return put_known(l->piece[e->fact_count % PIECE_LISTS] + (f - e->fact), at, f, end);
+        return put_known(l, l->piece[e->fact_count % PIECE_LISTS] + (f - e->fact), at, f, end);
     for (; f < end; f++)
         at = put_fact(at, f, careful);
     return at;
@@ -254,17 +311,21 @@ static char *put_line(struct logline *l, char *at, const ath_event *e, unsigned 
 
 /* Nearly no line needs an escape: it is written as it is, looked through once, and written again
  * with care when something was there. The colours' own escapes make every coloured line such a one.
- */
+ * Of an event whose texts are known to be short the room is not added up for the first try. */
 void logline_text(struct logline *l, struct buf *b, const ath_event *e, unsigned flags)
 {
     char *from, *end;
 
-    buf_grow(b, room_for(e));
+    /* in a first try a byte becomes two at most, and nothing but a status stands twice */
+    buf_grow(b, e->flags & ATH_EV_KEYS ? room_around(e) + 2 * ATH_EV_KEYS_TEXT : room_for(e));
     from = b->p + b->n;
     end = put_line(l, from, e, flags, false);
     memset(end, ' ', AHEAD);
-    if (!is_clean(from, (size_t)(end - from)))
+    if (!is_clean(from, (size_t)(end - from))) {
+        buf_grow(b, room_for(e));
+        from = b->p + b->n;
         end = put_line(l, from, e, flags, true);
+    }
     *end++ = '\n';
     *end = 0;
     b->n = (size_t)(end - b->p);
