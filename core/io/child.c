@@ -274,9 +274,10 @@ static void split_lines(struct outlet *o, ath_str text)
             keep_rest(o, text);
             return;
         }
-        if (o->n) {
+        if (o->n || end > LINE) {
             keep_rest(o, str_from(text.p, end));
-            give_line(o, str_from(o->line, o->n));
+            if (o->n) /* else its last piece was just full */
+                give_line(o, str_from(o->line, o->n));
             o->n = 0;
         } else {
             give_line(o, str_from(text.p, end));
