@@ -13,7 +13,7 @@ void keys_load(struct keys *k, ath_str configured)
 
 ath_str keys_given(struct req *r)
 {
-    const ath_str carrier[] = { ATH_S("x-athena-key"), ATH_S("x-api-key"), ATH_S("apikey") };
+    static const ath_str carrier[] = { { "x-athena-key", 12 }, { "x-api-key", 9 }, { "apikey", 6 } };
     ath_str bearer;
 
     for (size_t i = 0; i < ATH_COUNT(carrier); i++) {
@@ -22,7 +22,9 @@ ath_str keys_given(struct req *r)
             return v;
     }
     bearer = req_find(r, ATH_S("authorization"));
-    return str_starts(bearer, "Bearer ath_") ? str_trim(str_after(bearer, 7)) : ATH_S("");
+    if (str_starts(bearer, "Bearer ath_"))
+        return str_trim(str_after(bearer, 7));
+    return (ath_str){ "", 0 };
 }
 
 /* Which of the two are set is no secret; which one fits is. */

@@ -54,11 +54,38 @@ static void quoted(struct buf *b, ath_str text)
     b->p[b->n] = 0;
 }
 
+/* The usual shape, by its places: "2024-05-05 05:05:05.125+00". False: it is not one. */
+static bool usual_moment(struct buf *b, ath_str text, bool zone)
+{
+    char *to;
+
+    if (text.n < 19 || text.p[4] != '-' || text.p[10] != ' ' || text.p[text.n - 1] == 'C')
+        return false;
+    if (b->cap < b->n + text.n + 6)
+        buf_grow(b, text.n + 5);
+    to = b->p + b->n;
+    *to++ = '"';
+    memcpy(to, text.p, text.n);
+    to[10] = 'T';
+    to += text.n;
+    if (zone && (to[-3] == '+' || to[-3] == '-')) {
+        memcpy(to, ":00", 3);
+        to += 3;
+    }
+    *to++ = '"';
+    *to = 0;
+    b->n = (size_t)(to - b->p);
+    return true;
+}
+
 /* "2024-05-05 05:05:05+00" becomes "2024-05-05T05:05:05+00:00"; " BC" and "infinity" stay. */
 static void moment(struct buf *b, ath_str text, bool zone)
 {
-    size_t space = str_find(text, ' '), end, at;
+    size_t space, end, at;
 
+    if (usual_moment(b, text, zone))
+        return;
+    space = str_find(text, ' ');
     if (space == text.n || text.p[0] == 'i' || text.p[0] == '-') {
         quoted(b, text);
         return;

@@ -159,7 +159,7 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
     columns_of(dp, f, of + skip, t.columns, c);
     a->row_count = t.count;
     a->count = count_of(f, q, rows, t.count);
-    buf_grow(b, 255);
+    buf_grow(b, 511);
     buf_lit(b, "{\"cache_key\":\"");
     buf_str(b, a->cache_key);
     buf_char(b, '"');

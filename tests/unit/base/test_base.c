@@ -130,6 +130,27 @@ START_TEST(names_literals_and_json_are_quoted)
 }
 END_TEST
 
+START_TEST(json_escapes_every_byte_wherever_it_stands)
+{
+    for (size_t n = 1; n <= 20; n++)
+        for (size_t at = 0; at < n; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                char text[20];
+                struct buf b = BUF_HEAP;
+                bool special = c < ' ' || c == '"' || c == '\\';
+                memset(text, 'x', n);
+                text[at] = (char)c;
+                buf_json(&b, str_from(text, n));
+                ck_assert(b.p[0] == '"' && b.p[b.n - 1] == '"');
+                ck_assert(memcmp(b.p + 1, text, at) == 0);
+                ck_assert_int_eq(b.p[1 + at], special ? '\\' : (char)c);
+                ck_assert(memcmp(b.p + b.n - (n - at), text + at + 1, n - at - 1) == 0);
+                ck_assert(special ? b.n > n + 2 : b.n == n + 2);
+                buf_free(&b);
+            }
+}
+END_TEST
+
 START_TEST(secrets_compare_whole)
 {
     char id[UUID_TEXT];
@@ -146,4 +167,4 @@ SUITE("base", arena_gives_aligned_zeroed_memory_and_runs_destructors,
       map_finds_replaces_and_removes, errors_carry_code_hint_and_details,
       numbers_and_units_are_read_exactly, text_that_is_not_utf8_is_seen,
       controls_are_found_wherever_they_stand, names_literals_and_json_are_quoted,
-      secrets_compare_whole)
+      json_escapes_every_byte_wherever_it_stands, secrets_compare_whole)

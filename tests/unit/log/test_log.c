@@ -277,20 +277,22 @@ START_TEST(a_queue_is_bounded_by_bytes_too)
 }
 END_TEST
 
-static int draft_send(const char *name)
+static int draft_send(const char *name, uint32_t flags)
 {
     static const ath_fact facts[] = { { ATH_S("hidden"), { "", 0 }, ATH_V_PLAIN, 0 },
                                       { ATH_S("key"), { "", 0 }, ATH_V_PLAIN, 0 } };
-    ath_event ev = { .level = ATH_INFO, .source = ATH_S("x"), .message = ATH_S("one"),
-                     .fact = facts, .fact_count = 2 };
+    ath_event ev = { .level = ATH_INFO, .flags = flags, .source = ATH_S("x"),
+                     .message = ATH_S("one"), .fact = facts, .fact_count = 2 };
     struct log_draft d;
-    ath_fact *fact;
+    ath_fact *fact, *second;
 
     ck_assert(log_draft_begin(&d, 2, 4, 64));
     fact = log_draft_event(&d, &ev, 1);
     fact[0].value = fact[1].value = log_draft_text(&d, str_of(name));
     ev.message = ATH_S("two");
-    log_draft_event(&d, &ev, 0)[1].value = fact[1].value;
+    second = log_draft_event(&d, &ev, 0);
+    second[0].value = ATH_S("");
+    second[1].value = fact[1].value;
     return log_draft_send(&d);
 }
 
@@ -298,7 +300,7 @@ static void *draft_sender(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 5000; i++)
-        draft_send("other");
+        draft_send("other", i % 3 ? ATH_EV_KEYS : 0);
     return NULL;
 }
 
@@ -314,7 +316,7 @@ START_TEST(events_of_a_draft_share_texts_and_blocks_come_back)
     t = start(&q, &probe_sink, 0, 2);
     ck_assert_int_eq(pthread_create(&other, NULL, draft_sender, NULL), 0);
     for (int i = 0; i < 5000; i++)
-        ck_assert_int_eq(draft_send("mine"), 0);
+        ck_assert_int_eq(draft_send("mine", i % 3 ? ATH_EV_KEYS : 0), 0);
     pthread_join(other, NULL);
     log_sink_stop(s);
     log_sink_stop(t);

@@ -116,6 +116,44 @@ START_TEST(no_byte_breaks_a_line)
 }
 END_TEST
 
+#define SAME(k, v, form) { ATH_S(k), ATH_S(v), form, ATH_FACT_SAME }
+
+/* The first line makes the pieces and runs, the others are put together from them. */
+START_TEST(values_that_never_change_are_the_same_line)
+{
+    ath_fact facts[] = {
+        SAME("event", "a \"b\"", ATH_V_TEXT), SAME("version", "1", ATH_V_TEXT), PLAIN("id", "x"),
+        SAME("backend", "", ATH_V_PLAIN), SAME("engine", "postgres", ATH_V_PLAIN),
+        SAME("error_code", "", ATH_V_PLAIN), SAME("message", "said", ATH_V_PLAIN),
+        SAME("fifth", "5", ATH_V_NUMBER), PLAIN("z", "y"), SAME("alone", "1", ATH_V_NUMBER),
+    };
+    ath_event e = { .size = sizeof(e), .level = ATH_INFO, .time_ns = WHEN, .flags = ATH_EV_KEYS,
+                    .source = ATH_S("x"), .message = ATH_S("m"), .fact = facts,
+                    .fact_count = ATH_COUNT(facts) };
+    static const char head[] = "16:31:06.966  INFO x: m event=\"a \\\"b\\\"\" version=\"1\" id=";
+    struct logline l = { 0 };
+    struct buf b = BUF_HEAP, want = BUF_HEAP;
+
+    utc();
+    for (int i = 0; i < 5; i++) {
+        char own[2] = { (char)('0' + i), 0 };
+        bool noted = i == 1 || i == 3;
+        facts[2].value = str_of(own);
+        facts[4].value = noted ? str_of(own) : ATH_S("postgres");
+        facts[4].pad = noted ? 0 : ATH_FACT_SAME;
+        buf_reset(&b);
+        buf_reset(&want);
+        logline_text(&l, &b, &e, LOGLINE_SPAN);
+        buf_printf(&want, "%s%s backend= engine=%s error_code= said fifth=5 z=y alone=1\n", head, own,
+                   noted ? own : "postgres");
+        ck_assert_str_eq(b.p, want.p);
+    }
+    buf_free(&b);
+    buf_free(&want);
+    logline_free(&l);
+}
+END_TEST
+
 START_TEST(colours_are_for_terminals)
 {
     ath_event e = { .size = sizeof(e), .level = ATH_ERROR, .time_ns = WHEN, .source = ATH_S("x"),
@@ -188,5 +226,5 @@ START_TEST(what_did_not_go_out_waits)
 END_TEST
 
 SUITE("logline", the_request_line_is_the_published_one, the_trace_line_is_the_published_one,
-      no_byte_breaks_a_line, colours_are_for_terminals, local_time_is_the_zones,
+      no_byte_breaks_a_line, values_that_never_change_are_the_same_line, colours_are_for_terminals, local_time_is_the_zones,
       json_is_one_object_a_line, what_did_not_go_out_waits)
