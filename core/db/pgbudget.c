@@ -21,14 +21,18 @@ static bool step_up(atomic_uint *n, uint64_t max)
     return true;
 }
 
+/* The process's share first, and given back last: so whoever looks never sees clients with more
+ * connections than the process may have. A client that is full does not touch it. */
 enum pgbudget_room pgbudget_take(atomic_uint *client, uint64_t client_max)
 {
-    if (!step_up(client, client_max))
+    if (atomic_load_explicit(client, memory_order_relaxed) >= client_max)
         return PGBUDGET_CLIENT_FULL;
-    if (step_up(&used, most))
+    if (!step_up(&used, most))
+        return PGBUDGET_PROCESS_FULL;
+    if (step_up(client, client_max))
         return PGBUDGET_TAKEN;
-    atomic_fetch_sub(client, 1);
-    return PGBUDGET_PROCESS_FULL;
+    atomic_fetch_sub(&used, 1);
+    return PGBUDGET_CLIENT_FULL;
 }
 
 void pgbudget_give(atomic_uint *client)
