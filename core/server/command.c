@@ -102,8 +102,7 @@ static void put_plugin(struct buf *b, struct setup *s, const char *format, uint3
 
 int command_reference(const struct cli *cli)
 {
-    static const char *const sample_plugins[] = { "routes-meta", "routes-gateway", "sink-file",
-                                                  "sink-stdout" };
+    const char *sample_plugins[DEFAULT_PLUGINS_MOST];
     const struct cli_reference_options *want = cli->options;
     const char *format = want->markdown ? "markdown" : want->sample ? "sample" : "text";
     const char *section = want->section.n ? want->section.p : NULL;
@@ -119,7 +118,8 @@ int command_reference(const struct cli *cli)
     if (installed_read(&s.registry->installed, s.plugin_dir, &e) < 0)
         say(&e);
     if (strcmp(format, "sample") == 0 && (!section || strcmp(section, "core") == 0))
-        reference_sample_head(&b, sample_plugins, ATH_COUNT(sample_plugins));
+        reference_sample_head(&b, sample_plugins,
+                              setup_default_plugins(&s.registry->arena, sample_plugins));
     for (size_t i = 0; i < core_table_count(); i++)
         if (wanted(section, core_tables[i]->section, true, &found))
             put_table(&b, format, core_tables[i]);

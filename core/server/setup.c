@@ -10,11 +10,21 @@
 /* What a configuration without a list of plugins loads: a decision of whoever builds the packages. */
 static const char default_plugins[] = ATHENA_DEFAULT_PLUGINS;
 
+uint32_t setup_default_plugins(ath_arena *a, const char **ret)
+{
+    ath_str rest = str_of(default_plugins), name;
+    uint32_t n = 0;
+
+    while (str_next(&rest, ' ', &name) && n < DEFAULT_PLUGINS_MOST)
+        if (name.n)
+            ret[n++] = arena_str(a, name).p;
+    return n;
+}
+
 static void take_names(struct setup *s)
 {
     struct config *c = s->config;
-    ath_str rest = str_of(default_plugins), name;
-    size_t room = c->plugin_count + sizeof(default_plugins);
+    size_t room = c->plugin_count + DEFAULT_PLUGINS_MOST;
 
     s->plugin = arena_alloc(&c->arena, room * sizeof(*s->plugin));
     s->optional = arena_alloc(&c->arena, room * sizeof(*s->optional));
@@ -25,9 +35,8 @@ static void take_names(struct setup *s)
         else
             s->plugin[s->plugin_count++] = z;
     }
-    while (!c->plugins_stated && str_next(&rest, ' ', &name))
-        if (name.n)
-            s->plugin[s->plugin_count++] = arena_str(&c->arena, name).p;
+    if (!c->plugins_stated)
+        s->plugin_count += setup_default_plugins(&c->arena, s->plugin + s->plugin_count);
 }
 
 struct setup_options setup_options_of(const struct cli *cli)

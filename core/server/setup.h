@@ -18,6 +18,11 @@ struct setup_options {
     bool optional;               /* no file at all is fine */
 };
 
+/* What a configuration without a list of plugins loads, and the sample names: decided by the build,
+ * the core itself knows no plugin. Fills `ret` and returns how many. */
+enum { DEFAULT_PLUGINS_MOST = 32 };
+uint32_t setup_default_plugins(ath_arena *a, const char **ret);
+
 /* What the global options of a command line say. */
 struct setup_options setup_options_of(const struct cli *cli);
 
