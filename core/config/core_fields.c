@@ -15,7 +15,6 @@ FIELDS(server, "server", "The process: where it listens, its threads, its limits
     ATH_STR(T, server.plugin_dir, "plugin_dir", "", NULL, "Folder of the plugins; empty: the one of the installation.", .alias = "$ATHENA_PLUGIN_DIR"),
     ATH_STR(T, server.state_dir, "state_dir", "/var/lib/athena", NULL, "Folder for what must outlive the process.", .alias = "$STATE_DIRECTORY"),
     ATH_STR(T, server.runtime_dir, "runtime_dir", "/run/athena", NULL, "Folder for sockets and what a restart may lose.", .alias = "$RUNTIME_DIRECTORY"),
-    ATH_STR(T, server.roles, "roles", "", NULL, "Roles of this process, such as \"serve,worker:clone\"; empty: by the command's name."),
     ATH_STR(T, server.admin_key, "admin_key", "", NULL, "The administrator's fixed key; empty: admin routes are closed.", .flags = ATH_CF_SECRET, .alias = "$ATHENA_KEY_12"),
     ATH_STR(T, server.redis_url, "redis_url", "", NULL, "Redis for the cache and for admission; empty: none.", .flags = ATH_CF_SECRET, .alias = "$ATHENA_REDIS_URL"),
     ATH_STR(T, server.log_filter, "log_filter", "info", NULL, "Levels to log: a comma list of \"level\" or \"target=level\" (error, warn, info, debug, trace, off).", .flags = ATH_CF_RELOAD, .alias = "$RUST_LOG"),

@@ -10,7 +10,7 @@
 #include "config/field.h"
 
 struct server_config {
-    ath_str host, unix_socket, plugin_dir, state_dir, runtime_dir, roles;
+    ath_str host, unix_socket, plugin_dir, state_dir, runtime_dir;
     ath_str admin_key, redis_url, log_filter;
     int64_t loops, work_loops;           /* 0: by the number of processors */
     int32_t allow_start_without_postgres, strict_methods;
