@@ -9,22 +9,21 @@
  * A body that differs from earlier ones in its values only finds a plan, and goes to `allow` at
  * once.
  *
- * A name that the snapshot does not have may be new, and a statement may find that one is gone:
- * either way the catalogue is refreshed, once, and the body is read again from the start.
+ * dataplane/ask.h has the way between these and what happens when the catalogue is outdated.
  */
 #include "gateway.h"
 
 struct fetch {
+    struct dp_ask ask;
     ath_str text;            /* the body; empty: it was not sent as one */
     const struct json *body; /* NULL: not read yet */
+    struct dp reading;       /* between reading and binding */
     struct dp_fetch f;
     struct dp_query q;
     char key[CACHE_KEY_TEXT + 1];
     ath_str client, outcome; /* outcome: of the cache, which was not asked or had nothing */
-    bool strip, refreshed;
+    bool strip;
 };
-
-static int fetch_go(ath_task *t, struct fetch *x, ath_err *e);
 
 int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
 {
@@ -111,8 +110,9 @@ static bool wants_bare_rows(ath_req *r)
            !ath_header(r, "x-athena-sdk").n;
 }
 
-static int answer(ath_task *t, struct fetch *x, const ath_rows *rows, ath_err *e)
+static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
 {
+    struct fetch *x = (struct fetch *)ask;
     struct dp dp = { .arena = ath_arena_of(t), .e = e };
     const struct gateway_config *cfg = ath_config_of(t);
     struct dp_answer a = { .cache_key = str_from(x->key, CACHE_KEY_TEXT), .strip_nulls = x->strip };
@@ -135,41 +135,6 @@ static int answer(ath_task *t, struct fetch *x, const ath_rows *rows, ath_err *e
 
 /* ---- the way there ---- */
 
-static int refreshed(ath_task *t, const ath_done *d, ath_err *e)
-{
-    return d->rc < 0 ? d->rc : fetch_go(t, d->arg, e);
-}
-
-static int refresh(ath_task *t, struct fetch *x, const ath_snapshot *known, ath_err *e)
-{
-    const struct gateway_state *s = ath_state_of(t);
-
-    x->refreshed = true; /* also the first reading of all: it cannot be outdated */
-    return s->catalog->refresh(t, known ? s->catalog->version(known) : 0, refreshed, x, e);
-}
-
-/* Did the database say that the statement does not fit what it holds (any more)? */
-static bool is_outdated(const ath_err *e)
-{
-    static const char *const states[] = { "42P01", "42703", "42704", "42883", "0A000" };
-    ath_str state = ath_host_->err->get(e, "sqlstate");
-
-    for (size_t i = 0; i < ATH_COUNT(states); i++)
-        if (str_is(state, states[i]))
-            return true;
-    return false;
-}
-
-static int fetched(ath_task *t, const ath_done *d, ath_err *e)
-{
-    const struct gateway_state *s = ath_state_of(t);
-    struct fetch *x = d->arg;
-
-    if (d->rc < 0 && !x->refreshed && is_outdated(e))
-        return refresh(t, x, s->catalog->get(t), e);
-    return d->rc < 0 ? d->rc : answer(t, x, d->rows, e);
-}
-
 static bool strips_nulls(ath_req *r, const struct fetch *x)
 {
     const struct gateway_config *cfg = ath_config_of(r);
@@ -182,22 +147,21 @@ static bool strips_nulls(ath_req *r, const struct fetch *x)
 }
 
 /* Everything is known: its key, its account, the trip. */
-static int ask(ath_task *t, struct fetch *x, struct gateway_question *what, ath_err *e)
+static void prepare(ath_task *t, struct fetch *x, struct gateway_question *what)
 {
     const struct gateway_config *cfg = ath_config_of(t);
-    ath_query q = { .size = sizeof(q),
-                    .flags = ATH_PG_READ,
-                    .stmt = x->q.stmt,
-                    .stmt_size = sizeof(x->q.stmt[0]),
-                    .stmt_count = x->q.stmt_count,
-                    .timeout_ms = (uint32_t)cfg->query_timeout_ms };
 
+    x->ask.query = (ath_query){ .size = sizeof(ath_query),
+                                .flags = ATH_PG_READ,
+                                .stmt = x->q.stmt,
+                                .stmt_size = sizeof(x->q.stmt[0]),
+                                .stmt_count = x->q.stmt_count,
+                                .timeout_ms = (uint32_t)cfg->query_timeout_ms };
     dp_digest_values(&x->q, what->digest);
     what->client = x->client;
     what->strip = x->strip = strips_nulls(t, x);
     gateway_cache_key(what, x->key);
     describe(t, x);
-    return ath_host_->pg->query(t, &q, fetched, x, e);
 }
 
 static struct dp_plan_key plan_key(ath_task *t, const struct fetch *x, const ath_snapshot *snapshot)
@@ -212,7 +176,7 @@ static struct dp_plan_key plan_key(ath_task *t, const struct fetch *x, const ath
                                  .fold = cfg->fold_names };
 }
 
-static int ask_new(ath_task *t, struct dp *dp, struct fetch *x, ath_err *e)
+static int build(ath_task *t, struct dp *dp, struct fetch *x)
 {
     struct dp_plans *plans = ath_local_of(t);
     struct gateway_question what = { .schema = x->f.root.relation->schema,
@@ -225,7 +189,8 @@ static int ask_new(ath_task *t, struct dp *dp, struct fetch *x, ath_err *e)
     if (x->text.n)
         dp_plan_keep(plans, &key, dp, x->text, &x->f, &x->q);
     dp_digest_shape(&x->q, &x->f, what.digest);
-    return ask(t, x, &what, e);
+    prepare(t, x, &what);
+    return 0;
 }
 
 /* 1: no plan for this body. */
@@ -254,10 +219,11 @@ static int ask_planned(ath_task *t, struct fetch *x, ath_err *e)
     what = (struct gateway_question){ .schema = plan->schema,
                                       .table = plan->table,
                                       .digest = { plan->digest[0], plan->digest[1] } };
-    return ask(t, x, &what, e);
+    prepare(t, x, &what);
+    return dp_ask_send(t, &x->ask, e);
 }
 
-static int read_body(ath_task *t, struct fetch *x, ath_err *e)
+static int read_text(ath_task *t, struct fetch *x, ath_err *e)
 {
     struct json_error why;
 
@@ -270,51 +236,78 @@ static int read_body(ath_task *t, struct fetch *x, ath_err *e)
                      STR_ARG(ath_host_->req->info(t, "path")), why.why, why.line, why.column);
 }
 
-static int fetch_go(ath_task *t, struct fetch *x, ath_err *e)
+static struct dp dp_of(ath_req *r, ath_err *e)
 {
-    const struct gateway_config *cfg = ath_config_of(t);
-    const struct gateway_state *s = ath_state_of(t);
-    struct dp dp = {
-        .arena = ath_arena_of(t), .e = e, .catalog = s->catalog, .fold = cfg->fold_names
+    const struct gateway_config *cfg = ath_config_of(r);
+    const struct gateway_state *s = ath_state_of(r);
+
+    return (struct dp){
+        .arena = ath_arena_of(r), .e = e, .catalog = s->catalog, .fold = cfg->fold_names
     };
+}
+
+static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    const struct gateway_config *cfg = ath_config_of(r);
+    struct fetch *x = (struct fetch *)ask;
     struct dp_limits limits = { .max_rows = cfg->max_rows };
+    struct dp dp = dp_of(r, e);
+    int rc;
+
+    if ((rc = read_text(r, x, e)) < 0 || (rc = dp_read_fetch(&dp, x->body, &limits, &x->f)) < 0)
+        return rc;
+    x->reading = dp;
+    note(r, "table_name", x->f.root.asked, ATH_V_TEXT);
+    return 0;
+}
+
+static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    struct fetch *x = (struct fetch *)ask;
+    struct dp *dp = &x->reading;
     const ath_right *right;
     uint32_t rights;
     int rc, allowed;
 
-    if ((rc = read_body(t, x, e)) < 0 || (rc = dp_read_fetch(&dp, x->body, &limits, &x->f)) < 0)
-        return rc;
-    note(t, "table_name", x->f.root.asked, ATH_V_TEXT);
-    if (!(dp.snapshot = s->catalog->get(t)))
-        return x->refreshed ? ath_raise(e, "backend_unavailable", "the catalogue could not be read")
-                            : refresh(t, x, NULL, e);
-    rc = dp_bind(&dp, &x->f.root);
-    rights = dp_rights(&dp, &x->f.root, "read", &right);
-    if ((allowed = ath_host_->req->allow(t, right, rights, e)) < 0)
+    dp->e = e;
+    dp->snapshot = ask->snapshot;
+    rc = dp_bind(dp, &x->f.root);
+    rights = dp_rights(dp, &x->f.root, "read", &right);
+    if ((allowed = ath_host_->req->allow(r, right, rights, e)) < 0)
         return allowed;
-    if (rc < 0 && dp.unknown && !x->refreshed)
-        return refresh(t, x, dp.snapshot, e);
-    return rc < 0 ? rc : ask_new(t, &dp, x, e);
+    ask->unknown = dp->unknown;
+    return rc < 0 ? rc : build(r, dp, x);
+}
+
+static struct fetch *fetch_new(ath_req *r)
+{
+    const struct gateway_state *s = ath_state_of(r);
+    struct fetch *x = ath_new(ath_arena_of(r), sizeof(*x));
+
+    x->ask.catalog = s->catalog;
+    x->ask.read = read_body;
+    x->ask.bind = bind;
+    x->ask.answer = answer;
+    x->client = ath_host_->req->info(r, "client");
+    return x;
 }
 
 int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e)
 {
-    struct fetch *x = ath_new(ath_arena_of(r), sizeof(*x));
+    struct fetch *x = fetch_new(r);
 
     x->body = body;
-    x->client = ath_host_->req->info(r, "client");
-    return fetch_go(r, x, e);
+    return dp_ask(r, &x->ask, e);
 }
 
 int gateway_fetch(ath_req *r, ath_err *e)
 {
-    struct fetch *x = ath_new(ath_arena_of(r), sizeof(*x));
+    struct fetch *x = fetch_new(r);
     int rc;
 
     x->text = ath_host_->req->body(r);
-    x->client = ath_host_->req->info(r, "client");
     if (!str_trim(x->text).n)
         return ath_raise(e, "missing_request_body", "table_name is required");
     rc = ask_planned(r, x, e);
-    return rc == 1 ? fetch_go(r, x, e) : rc;
+    return rc == 1 ? dp_ask(r, &x->ask, e) : rc;
 }

@@ -2,6 +2,7 @@
 #ifndef ROUTES_GATEWAY_H
 #define ROUTES_GATEWAY_H
 
+#include "dataplane/ask.h"
 #include "dataplane/dataplane.h"
 
 enum { CACHE_KEY_TEXT = 64 };    /* hex digits */
