@@ -17,7 +17,7 @@ struct fetch {
     struct dp_ask ask;
     ath_str text;            /* the body; empty: it was not sent as one */
     const struct json *body; /* NULL: not read yet */
-    struct dp reading;       /* between reading and binding */
+    struct dp *reading;      /* between reading and binding; a plan needs neither */
     struct dp_fetch f;
     struct dp_query q;
     char key[CACHE_KEY_TEXT + 1];
@@ -256,7 +256,8 @@ static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
 
     if ((rc = read_text(r, x, e)) < 0 || (rc = dp_read_fetch(&dp, x->body, &limits, &x->f)) < 0)
         return rc;
-    x->reading = dp;
+    x->reading = ath_new(dp.arena, sizeof(dp));
+    *x->reading = dp;
     note(r, "table_name", x->f.root.asked, ATH_V_TEXT);
     return 0;
 }
@@ -264,7 +265,7 @@ static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
 static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
 {
     struct fetch *x = (struct fetch *)ask;
-    struct dp *dp = &x->reading;
+    struct dp *dp = x->reading;
     const ath_right *right;
     uint32_t rights;
     int rc, allowed;
