@@ -117,6 +117,27 @@ static int no_route(struct req *r, ath_err *e)
     return err_raise(e, "method_not_allowed", "the path does not take %.*s", STR_ARG(r->method));
 }
 
+/* A caller who waits for less than the server would work says so: the statement's time is then cut
+ * to what is left. It never gets more time than the server gives. */
+static int set_deadline(struct req *r, uint64_t began_ms, ath_err *e)
+{
+    uint64_t ms = r->http->limits.request_ms, asked;
+    ath_str said = str_trim(req_find(r, ATH_S("x-athena-timeout")));
+
+    if (said.n) {
+        if (!str_msec(said, &asked) || asked == 0)
+            return err_raise(e, "VALIDATION_FAILED",
+                             "header X-Athena-Timeout is \"%.*s\", expected a duration such as "
+                             "250ms or 2s",
+                             STR_ARG(said));
+        if (ms == 0 || asked < ms)
+            ms = asked;
+    }
+    if (ms)
+        task_deadline(&r->task, began_ms + ms);
+    return PHASE_NEXT;
+}
+
 /* A preflight goes on whatever its path is. */
 int phase_route(struct req *r, ath_err *e)
 {
@@ -130,9 +151,7 @@ int phase_route(struct req *r, ath_err *e)
     if (!route)
         return no_route(r, e);
     r->task.label = route->label;
-    if (r->http->limits.request_ms && !(route->def.flags & ATH_RT_LONG))
-        task_deadline(&r->task, x->began_ms + r->http->limits.request_ms);
-    return PHASE_NEXT;
+    return route->def.flags & ATH_RT_LONG ? PHASE_NEXT : set_deadline(r, x->began_ms, e);
 }
 
 #define EVERY_METHOD "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT"

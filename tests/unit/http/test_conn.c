@@ -399,6 +399,26 @@ START_TEST(a_deadline_is_answered)
 }
 END_TEST
 
+START_TEST(a_caller_may_have_less_time_than_the_server_gives)
+{
+    struct http_limits limits = lab_limits;
+    char *text;
+
+    limits.request_ms = 300;
+    lab_open(limits);
+    text = converse("GET /never HTTP/1.1\r\nX-Athena-Timeout: 50ms\r\n" HOST CLOSE "\r\n");
+    ck_assert(str_starts(str_of(text), "HTTP/1.1 504 "));
+    free(text);
+    text = converse("GET /never HTTP/1.1\r\nX-Athena-Timeout: 1h\r\n" HOST CLOSE "\r\n");
+    ck_assert(str_starts(str_of(text), "HTTP/1.1 504 ")); /* not more */
+    free(text);
+    text = converse("GET /ping HTTP/1.1\r\nX-Athena-Timeout: soon\r\n" HOST CLOSE "\r\n");
+    ck_assert(str_starts(str_of(text), "HTTP/1.1 400 ") && strstr(text, "X-Athena-Timeout"));
+    free(text);
+    lab_close();
+}
+END_TEST
+
 /* ---- streams and slow readers ---- */
 
 static uint64_t dechunk(const char *p, bool *ret_end)
@@ -865,8 +885,9 @@ SUITE("conn", idle_connections_cost_little, sockets_that_were_handed_in, what_ca
       out_of_descriptors, keep_alive_and_close, http_1_0, pipelined_answers_come_in_order,
       writes_do_not_overtake, bodies, expectations, head_has_no_body, refusals,
       a_head_comes_byte_by_byte, sizes_of_a_head, slow_heads_bodies_and_idle_ones_are_cut,
-      a_deadline_is_answered, streams, big_answers_come_whole,
-      a_slow_reader_disturbs_nobody_and_is_cut, uploads_are_read_as_they_come,
-      a_client_that_leaves_stops_its_work, a_half_closed_client_gets_its_answers,
-      a_client_leaves_while_nothing_is_read, a_half_closed_client_is_served_while_it_goes_on,
-      draining, cutting, too_many_connections, a_unix_socket)
+      a_deadline_is_answered, a_caller_may_have_less_time_than_the_server_gives, streams,
+      big_answers_come_whole, a_slow_reader_disturbs_nobody_and_is_cut,
+      uploads_are_read_as_they_come, a_client_that_leaves_stops_its_work,
+      a_half_closed_client_gets_its_answers, a_client_leaves_while_nothing_is_read,
+      a_half_closed_client_is_served_while_it_goes_on, draining, cutting, too_many_connections,
+      a_unix_socket)
