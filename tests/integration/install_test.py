@@ -73,12 +73,12 @@ class InstallTest(unittest.TestCase):
             self.assertIn("athena 0.", run(f"{self.prefix}/sbin/{name}", "--version"))
         listed = run(f"{self.prefix}/sbin/athena", "plugins")
         self.assertIn(f"folder: {self.plugins}\n", listed)  # wherever the whole of it lies
-        for plugin in ("routes-meta", "routes-gateway", "sink-file", "sink-stdout", "driver-embedded-postgres"):
+        for plugin in ("routes-meta", "routes-gateway", "routes-query", "sink-file", "sink-stdout", "driver-embedded-postgres"):
             self.assertRegex(listed, rf"(?m)^{plugin} ")
         examples = f"{self.prefix}/share/doc/athena/examples"
         said = run(f"{self.prefix}/sbin/athena", "check-config", "--config", f"{examples}/config.yaml",
                    POSTGRES_APP_URI="postgres://app@db.internal/app")
-        self.assertEqual(said, f"{examples}/config.yaml: configuration accepted, 4 plugins, 1 clients\n")
+        self.assertEqual(said, f"{examples}/config.yaml: configuration accepted, 5 plugins, 1 clients\n")
         for path, _, files in os.walk(self.dest):
             for file in files:  # nothing of the machine that built it
                 if file.endswith((".pc", ".cmake", ".h", ".yaml")):
