@@ -480,4 +480,6 @@ const ath_catalog catalog_service = {
     .column = catalog_column,
     .at = catalog_at,
     .type_name = catalog_type_name,
+    .function = snapshot_function,
+    .row_type = snapshot_row_type,
 };

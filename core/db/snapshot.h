@@ -14,10 +14,11 @@
 #include "base/map.h"
 
 /* Beyond these a snapshot is cut, and says so. */
-enum { SNAPSHOT_RELATIONS = 50000, SNAPSHOT_COLUMNS = 500000, SNAPSHOT_OTHERS = 200000 };
+enum { SNAPSHOT_RELATIONS = 50000, SNAPSHOT_COLUMNS = 500000, SNAPSHOT_OTHERS = 200000,
+       SNAPSHOT_FUNCTIONS = 50000 };
 
 struct snapshot_type {
-    uint32_t oid, element, base;
+    uint32_t oid, element, base, relation; /* relation: of a composite the OID of its pg_class */
     char kind, category;
     ath_str name;                /* quoted, with its schema */
 };
@@ -30,7 +31,12 @@ struct ath_snapshot {
     ath_str stamp;               /* of the catalogue tables when it was read */
     ath_relation *relation;      /* by OID */
     uint32_t relations;
+    ath_relation *composite;     /* composite types without a table; by OID, nowhere by name */
+    uint32_t composites;
     struct map by_name;          /* "schema\0name" */
+    ath_function *function;      /* by schema, name, OID */
+    uint32_t functions;
+    struct map by_function;      /* "schema\0name": the first of that name */
     struct snapshot_type *type;  /* by OID */
     uint32_t types;
     ath_str *path;               /* the search path's schemas */
@@ -46,5 +52,8 @@ void snapshot_unref(ath_snapshot *s); /* accepts NULL */
 
 const ath_relation *snapshot_relation(const ath_snapshot *s, ath_str schema, ath_str name);
 const struct snapshot_type *snapshot_type(const ath_snapshot *s, uint32_t oid);
+const ath_function *snapshot_function(const ath_snapshot *s, ath_str schema, ath_str name,
+                                      uint32_t i);
+const ath_relation *snapshot_row_type(const ath_snapshot *s, uint32_t type);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "db/catalog.h"
-#include "lib/text.h"
+#include "lib/buf.h"
 #include "support/check_main.h"
 #include "support/dblab.h"
 #include "support/postgres.h"
@@ -32,7 +32,27 @@ static void cluster_up(void)
             "CREATE VIEW seen AS SELECT 1 AS one; CREATE MATERIALIZED VIEW kept AS SELECT 1 AS one;"
             "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);"
             "CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (10);"
-            "CREATE TABLE uses_parts (p int REFERENCES parts)");
+            "CREATE TABLE uses_parts (p int REFERENCES parts ON DELETE CASCADE ON UPDATE SET NULL)");
+    postgres_sql(
+        pg, "CREATE TYPE spot AS (x int, y text);"
+            "CREATE FUNCTION add(a int, b int DEFAULT 1, c text DEFAULT 'x') RETURNS bigint "
+            "LANGUAGE sql STABLE AS 'SELECT 1::bigint';"
+            "CREATE FUNCTION add(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';"
+            "CREATE FUNCTION add(a spot, VARIADIC rest mood[]) RETURNS SETOF author LANGUAGE sql AS "
+            "'SELECT * FROM author';"
+            "CREATE FUNCTION addition() RETURNS void LANGUAGE plpgsql AS 'BEGIN END';"
+            "CREATE FUNCTION give(OUT a int, INOUT b price, k int DEFAULT 2) LANGUAGE sql AS "
+            "'SELECT 1, $1';"
+            "CREATE FUNCTION list() RETURNS TABLE (one int) LANGUAGE sql AS 'SELECT 1';"
+            "CREATE FUNCTION place() RETURNS spot LANGUAGE sql AS 'SELECT NULL::spot';"
+            "CREATE FUNCTION \"My Shop\".any(anyelement) RETURNS anyelement LANGUAGE sql AS 'SELECT "
+            "$1';"
+            "CREATE PROCEDURE act() LANGUAGE sql AS '';"
+            "CREATE AGGREGATE longest(text) (sfunc = textcat, stype = text);"
+            "CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';"
+            "CREATE TABLE watched (id int REFERENCES parts);"
+            "CREATE TRIGGER seen BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION seen();"
+            "CREATE TABLE bent (id int); CREATE RULE away AS ON INSERT TO bent DO INSTEAD NOTHING");
 }
 
 static void cluster_down(void)
@@ -169,6 +189,106 @@ static void check_keys(const ath_snapshot *s)
     ck_assert_ptr_null(catalog_service.at(s, 1000));
 }
 
+static void check_marks(const ath_snapshot *s)
+{
+    const ath_relation *user = catalog_service.relation(s, ATH_S(""), ATH_S("uses_parts"));
+
+    ck_assert(user->flags == 0 && user->out[0]->on_delete == 'c' && user->out[0]->on_update == 'n');
+    ck_assert_uint_eq(catalog_service.relation(s, ATH_S(""), ATH_S("watched"))->flags,
+                      ATH_REL_TRIGGERS);
+    ck_assert_uint_eq(catalog_service.relation(s, ATH_S(""), ATH_S("bent"))->flags, ATH_REL_RULES);
+    ck_assert_uint_eq(catalog_service.relation(s, ATH_S(""), ATH_S("seen"))->flags, 0);
+    ck_assert_ptr_null(catalog_service.relation(s, ATH_S(""), ATH_S("spot")));
+}
+
+/* ---- functions ---- */
+
+/* "add(i:a:integer,i:b:integer=) s bigint": as the catalogue has it. */
+static void put_function(struct buf *b, const ath_function *f)
+{
+    buf_printf(b, "%.*s(", STR_ARG(f->name));
+    for (uint32_t i = 0; i < f->argument_count; i++) {
+        const ath_argument *a = &f->argument[i];
+        ck_assert_uint_eq(a->as.number, i + 1);
+        buf_printf(b, "%s%c:%.*s:%.*s%s", i ? "," : "", a->mode, STR_ARG(a->as.name),
+                   STR_ARG(a->as.type_name), a->as.flags & ATH_COL_DEFAULT ? "=" : "");
+    }
+    buf_printf(b, ") %c%c%s %.*s", f->kind, f->volatility, f->set ? " set" : "",
+               STR_ARG(f->result.type_name));
+    for (uint32_t i = 0; i < f->column_count; i++)
+        buf_printf(b, "%s%.*s", i ? "," : ": ", STR_ARG(f->column[i].name));
+    buf_char(b, '\n');
+}
+
+static void check_functions(const ath_snapshot *s)
+{
+    static const struct {
+        const char *schema, *name, *expected;
+    } cases[] = {
+        { "", "add",
+          "add(i:a:integer,i:b:integer=,i:c:text=) fs bigint\n"
+          "add(i::text) fi text\n"
+          "add(i:a:spot,v:rest:mood[]) fv set author: id,name,mood,tags,cost,twice\n" },
+        { "public", "addition", "addition() fv void\n" },
+        { "", "give", "give(o:a:integer,b:b:price,i:k:integer=) fv record: a,b\n" },
+        { "", "list", "list(t:one:integer) fv set integer\n" },
+        { "", "place", "place() fv spot: x,y\n" },
+        { "My Shop", "any", "any(i::anyelement) fv anyelement\n" },
+        { "", "any", "" },
+        { "", "act", "act() pv void\n" },
+        { "", "longest", "longest(i::text) ai text\n" },
+        { "", "ad", "" },
+        { "pg_catalog", "now", "" },
+        { "", "", "" },
+    };
+
+    for (size_t i = 0; i < ATH_COUNT(cases); i++) {
+        struct buf b = BUF_HEAP;
+        const ath_function *f;
+        for (uint32_t n = 0; (f = catalog_service.function(s, str_of(cases[i].schema),
+                                                           str_of(cases[i].name), n)) != NULL;
+             n++)
+            put_function(&b, f);
+        ck_assert_str_eq(buf_view(&b).p, cases[i].expected);
+        buf_free(&b);
+    }
+}
+
+static void check_types_of_functions(const ath_snapshot *s)
+{
+    const ath_function *give = catalog_service.function(s, ATH_S(""), ATH_S("give"), 0);
+    const ath_function *set = catalog_service.function(s, ATH_S(""), ATH_S("add"), 2);
+    const ath_relation *spot;
+
+    ck_assert(give->column[1].kind == 'd' && give->column[1].base_type == 1700);
+    ck_assert(set->argument[1].as.category == 'A' && set->argument[0].as.kind == 'c');
+    ck_assert(str_is(catalog_service.type_name(s, set->argument[1].as.element), "public.mood"));
+    ck_assert_ptr_eq(catalog_service.row_type(s, set->result.type),
+                     catalog_service.relation(s, ATH_S(""), ATH_S("author")));
+    spot = catalog_service.row_type(s, set->argument[0].as.type);
+    ck_assert(spot && spot->column_count == 2 && str_is(spot->column[1].name, "y"));
+    ck_assert_ptr_null(catalog_service.row_type(s, 23));
+}
+
+START_TEST(functions_are_known_by_signature)
+{
+    struct look k = { .fn = check_functions };
+
+    lab_up();
+    look(&k);
+    k = (struct look){ .fn = check_types_of_functions, .known = UINT64_MAX };
+    look(&k);
+    k = (struct look){ .fn = check_marks, .known = UINT64_MAX };
+    look(&k);
+    ck_assert_uint_eq(k.version, 1);
+    postgres_sql(pg, "CREATE FUNCTION newer() RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    k = (struct look){ .known = k.version };
+    look(&k);
+    ck_assert_uint_eq(k.version, 2);
+    lab_stop(lab);
+}
+END_TEST
+
 START_TEST(tables_columns_types_and_keys_are_known)
 {
     struct look k = { .known = UINT64_MAX };
@@ -299,6 +419,7 @@ Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         tables_columns_types_and_keys_are_known,
+        functions_are_known_by_signature,
         a_new_table_is_found_and_a_typo_costs_little,
         many_share_one_reading,
         a_database_that_is_down_says_so,

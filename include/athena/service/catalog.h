@@ -17,6 +17,8 @@ typedef struct ath_snapshot ath_snapshot;
 enum { ATH_REL_TABLE = 1, ATH_REL_PARTITIONED, ATH_REL_VIEW, ATH_REL_MATVIEW, ATH_REL_FOREIGN };
 enum { ATH_COL_NOT_NULL = 1, ATH_COL_DEFAULT = 2, ATH_COL_GENERATED = 4, ATH_COL_IDENTITY = 8,
        ATH_COL_PRIMARY = 16 };
+enum { ATH_REL_TRIGGERS = 1,     /* somebody's own, enabled: what is stored may differ from what was sent */
+       ATH_REL_RULES = 2 };      /* rewrite rules besides a view's own: a write may be something else */
 
 typedef struct {
     uint32_t size, flags;        /* ATH_COL_* */
@@ -40,6 +42,9 @@ typedef struct {                 /* a foreign key: columns of `from` refer to co
     ath_str  name;
     const ath_relation *from, *to;
     const uint32_t *from_number, *to_number; /* attnums, `count` of each */
+    char     on_delete, on_update; /* of the row referred to, as pg_constraint has it: a no action,
+                                    * r restrict, c cascade, n set null, d set default */
+    char     pad[6];
 } ath_reference;
 
 struct ath_relation {
@@ -53,7 +58,30 @@ struct ath_relation {
     const ath_reference *const *out;         /* foreign keys that it holds */
     const ath_reference *const *in;          /* foreign keys that refer to it */
     uint32_t out_count, in_count;
+    uint32_t flags, more_pad;    /* ATH_REL_TRIGGERS, ATH_REL_RULES */
 };
+
+typedef struct {                 /* what a function takes or gives */
+    uint32_t size;
+    char     mode;               /* pg_proc.proargmodes: i in, o out, b both, v variadic, t table */
+    char     pad[3];
+    ath_attribute as;            /* name: empty, it has none; flags: ATH_COL_DEFAULT or 0; number: from
+                                  * 1 */
+} ath_argument;
+
+typedef struct {                 /* a function, procedure or aggregate: one signature */
+    uint32_t size, oid;
+    ath_str  schema, name;
+    char     kind;               /* pg_proc.prokind: f function, p procedure, a aggregate, w window */
+    char     volatility;         /* pg_proc.provolatile: i, s, v */
+    char     set;                /* 1: gives a set */
+    char     pad[5];
+    const ath_argument *argument; /* all of them in order, also those that only give */
+    uint32_t argument_size, argument_count;
+    ath_attribute result;        /* name: the function's; type: "void" and "record" too */
+    const ath_attribute *column; /* of what it gives, when that is a row whose columns are known */
+    uint32_t column_size, column_count;
+} ath_function;
 
 typedef struct {
     uint32_t size, pad;
@@ -70,6 +98,12 @@ typedef struct {
     const ath_relation *(*at)(const ath_snapshot *s, uint32_t i);
     /* The type's name as SQL takes it in a cast ("pg_catalog.int4", "public.mood"); empty: unknown. */
     ath_str (*type_name)(const ath_snapshot *s, uint32_t oid);
+    /* The `i`th of the functions that share a name, from 0; NULL: there are no more. Those of
+     * pg_catalog and information_schema are not known here. */
+    const ath_function *(*function)(const ath_snapshot *s, ath_str schema, ath_str name,
+                                    uint32_t i);
+    /* The relation whose rows have this type; NULL: none. */
+    const ath_relation *(*row_type)(const ath_snapshot *s, uint32_t type);
 } ath_catalog;
 
 #endif
