@@ -1,0 +1,1 @@
+with recursive a(x) as (select 1), b as (insert into t values ($1, .5, 1e-3) returning *) select a.b::int, x=-1 from a
