@@ -1,0 +1,255 @@
+"""How each dialect of the interface writes a tree: one function each, tree to (method, path, body) or None when the dialect
+cannot say it. A new dialect is one function and one line in DIALECTS.
+
+What a dialect cannot carry (a null in a boolean text, a cast in an object) is left to the others, never approximated.
+"""
+import json
+import urllib.parse
+
+from kinds import array_text, ident, is_json
+from trees import Group, Term, Value, terms
+
+TABLE = "c_all"
+
+
+class Cannot(Exception):
+    pass
+
+
+def raw(text):
+    """Not json.dumps: digits and blanks stay as they are."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def json_value(v, rng):
+    if v.form == "null":
+        return "null"
+    if v.form == "list":
+        return "[" + ("," if rng.random() < 0.7 else ", ").join(json_value(i, rng) for i in v.of) + "]"
+    if v.form in ("bare", "doc"):
+        return v.of
+    return json.dumps(v.of, ensure_ascii=rng.random() < 0.3)
+
+
+def column_name(t):
+    """As JSON spells a column: plain, or in quotes when plain would read as something else."""
+    name = t.kind.column
+    if "->" in name or t.path and not name.isidentifier():
+        name = ident(name)
+    for i, step in enumerate(t.path):
+        name += ("->>" if t.as_text and i == len(t.path) - 1 else "->") + str(step)
+    return name
+
+
+# ---- boolean texts (11.5) ----
+
+def quoted(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def balanced(text):
+    return text[:1] in "{[" and text[-1:] in "}]" and '"' not in text and "(" not in text and ")" not in text \
+        and text.count("{") == text.count("}") and text.count("[") == text.count("]")
+
+
+def text_value(text, rng):
+    plain = text and not any(c in text for c in ',()"{}[]\\') and text.strip() == text and "\n" not in text
+    if plain or balanced(text):
+        return text if rng.random() < 0.7 else quoted(text)
+    return quoted(text)
+
+
+def text_of(v, kind):
+    """A value as text: of an array PostgreSQL's own, of JSON the document."""
+    if v.form == "null":
+        raise Cannot
+    if v.form == "list":
+        if kind is None or not (kind.of or kind.form == "json") or kind.form == "json":
+            raise Cannot
+        return array_text(plain(v), kind.delimiter)
+    return v.of
+
+
+def plain(v):
+    return [None if i.form == "null" else plain(i) if i.form == "list" else i.of for i in v.of]
+
+
+SPELLINGS = {"contains": ["contains", "cs"], "containedBy": ["containedBy", "contained", "cd"], "neq": ["neq", "ne"]}
+
+
+def text_term(t, rng):
+    if t.column_cast or t.value_cast or any(not isinstance(s, int) and not s.isalnum() for s in t.path):
+        raise Cannot
+    name = t.kind.column
+    if t.path:
+        name = column_name(t)
+    elif not name.isidentifier() or not name.isascii() or name in ("or", "and", "not") or rng.random() < 0.1:
+        name = quoted(name)
+    op = rng.choice(SPELLINGS.get(t.op, [t.op]))
+    v = t.value
+    if t.op == "eq" and v.form == "null":
+        op, v = "is", Value("text", "null")
+    elif t.op == "neq" and v.form == "null":
+        op, v = "is", Value("text", "not_null")
+    elif t.op == "is" and v.form == "null":
+        v = Value("text", "null")
+    elif t.op == "eq" and v.form == "list" and not t.kind.of:
+        op = "in"
+    if op == "in":
+        if v.form != "list" or any(i.form == "null" for i in v.of):
+            raise Cannot
+        if t.kind.form == "json" and any(i.form == "list" for i in v.of):
+            raise Cannot
+        return f"{name}.in.({','.join(text_value(text_of(i, t.kind), rng) for i in v.of)})"
+    return f"{name}.{op}.{text_value(text_of(v, t.kind), rng)}"
+
+
+def text_tree(tree, rng):
+    if isinstance(tree, Term):
+        return text_term(tree, rng)
+    inside = ",".join(text_tree(x, rng) for x in tree.of)
+    if tree.word == "not":
+        single = tree.of[0]
+        if len(tree.of) == 1 and rng.random() < 0.4:
+            if isinstance(single, Term) and rng.random() < 0.5:
+                return negated(single, rng)
+            return "not." + text_tree(single, rng)
+        return f"not({inside})"
+    if tree.word == "and" and rng.random() < 0.2:
+        return f"({inside})"
+    return f"{tree.word}({inside})"
+
+
+def negated(t, rng):
+    """column.not.op.value"""
+    text = text_term(t, rng)
+    name = text[:text.rindex(f".{op_of(text, t)}.")] if op_of(text, t) else None
+    return f"{name}.not.{text[len(name) + 1:]}" if name is not None and name.count(".") == 0 and '"' not in name else "not." + text
+
+
+def op_of(text, t):
+    name = t.kind.column
+    if not text.startswith(name + "."):
+        return None
+    return text[len(name) + 1:].split(".")[0]
+
+
+# ---- bodies ----
+
+def body(parts, rng):
+    """A flat or structured body around its filters; the order of keys is nobody's business."""
+    items = [f'"table_name":"{TABLE}"', '"limit":1000'] + parts
+    rng.shuffle(items)
+    return ("{" + ",".join(items) + "}").encode("utf-8", "surrogatepass")
+
+
+def condition(t, rng, keys):
+    op = rng.choice(SPELLINGS.get(t.op, [t.op]))
+    pairs = [f'"{keys[0]}":{raw(column_name(t))}', f'"{keys[1]}":{json_value(t.value, rng)}']
+    if t.op != "eq" or rng.random() < 0.5:
+        pairs.append(f'"operator":"{op}"')
+    if t.column_cast:
+        pairs.append(f'"column_cast":"{t.column_cast}"')
+    if t.value_cast:
+        pairs.append(f'"value_cast":"{t.value_cast}"')
+    rng.shuffle(pairs)
+    return "{" + ",".join(pairs) + "}"
+
+
+def flat(tree, rng):
+    """conditions[]: terms ANDed, everything deeper as a boolean text."""
+    out = []
+    for x in tree.of if isinstance(tree, Group) and tree.word == "and" else [tree]:
+        if isinstance(x, Term):
+            keys = rng.choice([("eq_column", "eq_value"), ("column", "value"), ("column", "value")])
+            if x.value.form == "list" and rng.random() < 0.2:
+                keys = ("column", "values")
+            out.append(condition(x, rng, keys))
+        else:
+            inside = ",".join(text_tree(y, rng) for y in x.of)
+            out.append(f'{{"operator":"{x.word}","value":{raw(inside)}}}')
+    return "POST", "/gateway/fetch", body(['"columns":["id"]', f'"conditions":[{",".join(out)}]'], rng)
+
+
+def logic_text(tree, rng):
+    """The whole tree in one boolean text."""
+    word = rng.choice(["and", "or"]) if isinstance(tree, Term) else tree.word
+    inside = text_tree(tree, rng) if isinstance(tree, Term) else ",".join(text_tree(x, rng) for x in tree.of)
+    return "POST", "/gateway/fetch", body(['"columns":["id"]', f'"conditions":[{{"operator":"{word}","value":{raw(inside)}}}]'], rng)
+
+
+def where_key(t):
+    """or, and, not are words of their own there: a column of that name is quoted."""
+    name = column_name(t)
+    return raw(ident(name) if name in ("or", "and", "not") else name)
+
+
+def where_term(t, rng):
+    """One key of an object."""
+    if t.column_cast or t.value_cast:
+        raise Cannot
+    v = json_value(t.value, rng)
+    shorthand = t.value.form in ("text", "bare", "null") if t.op == "eq" else t.op == "in" and t.value.form == "list"
+    if shorthand and rng.random() < 0.6:
+        return f"{where_key(t)}:{v}"
+    return f'{where_key(t)}:{{"{rng.choice(SPELLINGS.get(t.op, [t.op]))}":{v}}}'
+
+
+def where_pairs(trees, rng):
+    """The members of one object: ANDed. A key cannot come twice, so a second one goes into an `and`."""
+    out, seen, more = [], set(), []
+    for x in trees:
+        key = where_key(x) if isinstance(x, Term) else raw(x.word)
+        if key in seen:
+            more.append(x)
+            continue
+        seen.add(key)
+        if isinstance(x, Term):
+            out.append(where_term(x, rng))
+        elif x.word == "not" and len(x.of) == 1 and isinstance(x.of[0], Term) and not x.of[0].column_cast and not x.of[0].value_cast \
+                and where_key(x.of[0]) not in seen and rng.random() < 0.3:
+            t = x.of[0]
+            seen.discard(key)
+            seen.add(where_key(t))
+            out.append(f'{where_key(t)}:{{"not":{{"{t.op}":{json_value(t.value, rng)}}}}}')
+        elif x.word == "not":
+            out.append(f'"not":{where_object(x.of, rng)}')
+        else:
+            out.append(f'"{x.word}":[{",".join(where_element(y, rng) for y in x.of)}]')
+    if more:
+        if '"and"' in seen:
+            raise Cannot
+        out.append(f'"and":[{",".join(where_element(y, rng) for y in more)}]')
+    return out
+
+
+def where_object(trees, rng):
+    return "{" + ",".join(where_pairs(trees, rng)) + "}"
+
+
+def where_element(x, rng):
+    if isinstance(x, Term) and (x.column_cast or x.value_cast or rng.random() < 0.5):
+        return condition(x, rng, ("column", "values" if x.value.form == "list" and rng.random() < 0.3 else "value"))
+    return where_object([x], rng)
+
+
+def structured(tree, rng):
+    """where as an object or as an array, with `select` or without."""
+    name = rng.choice(["where", "where_filters", "where_clause"])
+    parts = tree.of if isinstance(tree, Group) and tree.word == "and" else [tree]
+    if rng.random() < 0.5:
+        text = where_object(parts, rng)
+    else:
+        text = "[" + ",".join(where_element(x, rng) for x in parts) + "]"
+    shown = rng.choice(['"select":"id"', '"select":{"id":true}', '"columns":"id"'])
+    return "POST", "/gateway/fetch", body([shown, f'"{name}":{text}'], rng)
+
+
+DIALECTS = {"flat": flat, "text": logic_text, "structured": structured}
+
+
+def encode(name, tree, rng):
+    try:
+        return DIALECTS[name](tree, rng)
+    except Cannot:
+        return None
