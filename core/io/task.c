@@ -107,6 +107,28 @@ void task_ref(ath_task *t)
     t->refs++;
 }
 
+void task_hold(ath_task *t, struct task_hold *h)
+{
+    if (!t->holds.next)
+        list_init(&t->holds);
+    list_push(&t->holds, &h->node);
+}
+
+void task_let_go(struct task_hold *h)
+{
+    list_unlink(&h->node);
+}
+
+static void holds_over(ath_task *t)
+{
+    struct list *node;
+
+    while ((node = list_pop(&t->holds))) {
+        struct task_hold *h = list_entry(node, struct task_hold, node);
+        h->over(h);
+    }
+}
+
 static void task_free(ath_task *t)
 {
     ath_task *parent = t->parent;
@@ -196,6 +218,8 @@ static void task_over(ath_task *t, int rc)
     each_child(t, task_leave);
     stop_ops(t);
     stream_task_over(t, rc);
+    if (unlikely(t->holds.next != NULL))
+        holds_over(t);
 }
 
 void task_end(ath_task *t, int rc, const ath_err *e, const ath_done *result)

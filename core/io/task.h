@@ -62,6 +62,7 @@ struct ath_task {
     uint8_t ended, gone, canceled, busy; /* busy: its code runs right now */
     uint8_t held, pad[3];        /* held: it waits for something that is no operation (a body) */
     struct list streams;         /* ends of streams that it owns, reads or writes */
+    struct list holds;           /* see task_hold(); not initialised before the first */
     struct op *spare;            /* delivered operations, for op_new() */
     ath_arena arena;
 };
@@ -108,6 +109,15 @@ void task_self_name(const char *(*name)(const ath_self *self));
 /* Absolute, by loop_now_ms(); 0: none. When it passes, the task is ended with ATH_E_TIMEOUT. */
 void task_deadline(ath_task *t, uint64_t at_ms);
 uint64_t task_left_ms(ath_task *t); /* UINT64_MAX: no deadline */
+
+/* What a task holds between its operations (a session, rows that come in pieces). over() is called
+ * once, when the task ends or is gone and its operations were stopped; it may start nothing. */
+struct task_hold {
+    struct list node;
+    void (*over)(struct task_hold *h);
+};
+void task_hold(ath_task *t, struct task_hold *h);
+void task_let_go(struct task_hold *h); /* over() is not called any more */
 
 /* The request, job or command at the top. */
 static inline ath_task *task_root(ath_task *t)
