@@ -48,7 +48,7 @@ def quoted(text):
 
 
 def balanced(text):
-    return text[:1] in "{[" and text[-1:] in "}]" and '"' not in text and "(" not in text and ")" not in text \
+    return text and text[0] in "{[" and text[-1:] in "}]" and '"' not in text and "(" not in text and ")" not in text \
         and text.count("{") == text.count("}") and text.count("[") == text.count("]")
 
 
@@ -67,6 +67,8 @@ def text_of(v, kind):
         if kind is None or not (kind.of or kind.form == "json") or kind.form == "json":
             raise Cannot
         return array_text(plain(v), kind.delimiter)
+    if v.form == "doc" and kind.form != "json":
+        raise Cannot            # a text that begins with a bracket is an array there
     return v.of
 
 
@@ -87,13 +89,15 @@ def text_term(t, rng):
         name = quoted(name)
     op = rng.choice(SPELLINGS.get(t.op, [t.op]))
     v = t.value
+    if "like" in op and v.form != "text":
+        raise Cannot
     if t.op == "eq" and v.form == "null":
         op, v = "is", Value("text", "null")
     elif t.op == "neq" and v.form == "null":
         op, v = "is", Value("text", "not_null")
     elif t.op == "is" and v.form == "null":
         v = Value("text", "null")
-    elif t.op == "eq" and v.form == "list" and not t.kind.of:
+    elif t.op == "eq" and v.form == "list" and not t.kind.of and t.kind.form != "json":
         op = "in"
     if op == "in":
         if v.form != "list" or any(i.form == "null" for i in v.of):

@@ -97,7 +97,7 @@ KINDS = [
     Kind("c_dom_enum", "good_mood", ["mid", "very high"], ["nice"]),
     Kind("c_dom_dom", "small_positive", ["1", "5"], ["x"], "number"),
     Kind("c_composite", "pair", ["(1,a)", '(2,"b c")', "(,)", '(3,"q""x")'], ["(1", "(x,a)"], own="pair"),
-    Kind("c_hstore", "hstore", ['"a"=>"1"', '"a"=>"1","b"=>NULL', ""], ["a=>"]),
+    Kind("c_hstore", "hstore", ['"a"=>"1"', '"a"=>"1","b"=>NULL', ""], []),
     Kind("c_ltree", "ltree", ["top.a.b", "top", "top.b"], ["a b"]),
     Kind("plain_int", "int4", ["1", "2", "3"], ["x"], "number", shown="Mixed Case"),
     Kind("weird", "text", ["w1", "w'2"], [], text=True, shown="we\"ird"),

@@ -103,8 +103,10 @@ def scalar_sql(side, v, cast):
         return json_literal(v)
     if v.form == "list":
         if side.array and not cast:
-            if len({i.form == "list" for i in v.of}) > 1:
+            if side.kind.of.form != "json" and len({i.form == "list" for i in v.of}) > 1:
                 raise Refused("a list beside what is none")
+            if side.kind.of.form == "json":
+                return array_sql(side.kind, [None if i.form == "null" else json_of(i) for i in v.of])
             return array_sql(side.kind, plain_items(v))
         raise Refused("a list")
     return literal(v.of) + tail
@@ -209,6 +211,8 @@ def bare(kind, text):
 def element(rng, kind, text):
     if text is None:
         return NULL
+    if kind.form == "json" and text == "null":
+        return NULL
     if isinstance(text, list):
         return Value("list", [element(rng, kind, x) for x in text])
     if kind.form == "json":
@@ -274,12 +278,14 @@ def value_of(rng, op, kind):
         return NULL
     if op == "eq" and not kind.of and kind.form != "json" and rng.random() < 0.06:
         return Value("list", [one_value(rng, kind) for _ in range(rng.choice([0, 1, 2]))])
-    if op in ("contains", "containedBy") and kind.of and rng.random() < 0.15:
+    if op in ("contains", "containedBy") and kind.of and kind.of.form != "json" and rng.random() < 0.15:
         return element(rng, kind.of, rng.choice(kind.of.good))
     return one_value(rng, kind)
 
 
-PLAIN = [k for k in KINDS if k.same]
+# a_box: PostgreSQL finds only while it reads a row that boxes cannot be told apart, and may read none.
+FILTERED = [k for k in KINDS if k.name != "a_box"]
+PLAIN = [k for k in FILTERED if k.same]
 
 
 def random_path(rng, op):
@@ -299,7 +305,7 @@ def random_path(rng, op):
 
 
 def random_term(rng, casts=True):
-    kind = rng.choice(KINDS if rng.random() < 0.05 else PLAIN)
+    kind = rng.choice(FILTERED if rng.random() < 0.05 else PLAIN)
     ops = dict(WEIGHTS)
     if kind.of or kind.form == "json" or kind.range:
         ops.update(contains=6, containedBy=5, like=0, ilike=0)

@@ -65,6 +65,7 @@ struct dp_ref {                  /* a column, perhaps a path into it */
     struct dp_step *path;
     const ath_attribute *column; /* after dp_bind() */
     bool exact;                  /* the column has the very name */
+    bool whole;                  /* the name is without its quotes already */
 };
 
 enum dp_op { DP_EQ = 1, DP_NEQ, DP_GT, DP_GTE, DP_LT, DP_LTE, DP_LIKE, DP_ILIKE, DP_IS, DP_IN,
@@ -313,7 +314,8 @@ bool dp_needs_json(const ath_attribute *a); /* its text is not enough: to_json(c
 
 /* The text of `v` as a parameter of this type; `array`: the type is an array. */
 int dp_value(struct dp *dp, const struct json *v, uint32_t type, bool array, ath_str *ret);
-int dp_array_text(struct dp *dp, const struct json *list, ath_str *ret); /* {1,"a b",NULL} */
+/* The same of a list for `= ANY`, {1,"a b"}: without its nulls. type: the array's. */
+int dp_array_text(struct dp *dp, const struct json *list, uint32_t type, ath_str *ret);
 
 /* Adds a value and writes its $n. False: too many; refused. */
 bool dp_param(struct dp *dp, struct dp_sql *sql, ath_str value, uint32_t type);

@@ -182,12 +182,13 @@ static int in_list(struct logic *l, const struct json **ret)
 }
 
 /* The column: up to the dot before an operator, so "owner.name.eq.x" has a dotted one. */
-static int column(struct logic *l, ath_str *ret)
+static int column(struct logic *l, struct dp_ref *ret)
 {
     size_t from = l->at, end = from;
 
     if (more(l) && l->text.p[l->at] == '"') {
-        if (quoted(l, ret) < 0)
+        *ret = (struct dp_ref){ .whole = true };
+        if (quoted(l, &ret->name) < 0)
             return ATH_E_INPUT;
         return comes(l, ".") ? 0 : broken(l, "expected '.'");
     }
@@ -206,9 +207,8 @@ static int column(struct logic *l, ath_str *ret)
         }
         end++;
     }
-    *ret = str_trim(str_from(l->text.p + from, end - from));
     l->at = end;
-    return 0;
+    return dp_read_ref(l->dp, str_trim(str_from(l->text.p + from, end - from)), ret);
 }
 
 static int operator_value(struct logic *l, struct dp_pred *p)
@@ -232,12 +232,11 @@ static int operator_value(struct logic *l, struct dp_pred *p)
 static int pred(struct logic *l, struct dp_pred **ret)
 {
     struct dp_pred *p = dp_pred_new(l->dp, DP_TERM), *not = NULL;
-    ath_str name;
     int rc;
 
     if (!p)
         return ATH_E_INPUT;
-    if ((rc = column(l, &name)) < 0 || (rc = dp_read_ref(l->dp, name, &p->ref)) < 0)
+    if ((rc = column(l, &p->ref)) < 0)
         return rc;
     l->at++;
     if (comes(l, "not.")) {

@@ -10,7 +10,7 @@
 
 #include "lib/sqlname.h"
 
-enum { OID_TEXT = 25, OID_JSON = 114, OID_JSONB = 3802, OID_TEXT_ARRAY = 1009, OID_INT4 = 23 };
+enum { OID_TEXT = 25, OID_JSON = 114, OID_JSONB = 3802, OID_INT4 = 23 };
 
 struct side { /* what is compared: a column after path and cast */
     uint32_t type;
@@ -99,7 +99,7 @@ static struct side side_of(const struct dp_pred *p)
         s = (struct side){ .type = p->column_cast->type,
                            .array = typed_of(p->column_cast->type).array };
     s.json = s.type == OID_JSON || s.type == OID_JSONB;
-    s.text = is_text(s.type);
+    s.text = is_text(s.type) || (a->category == 'S' && !last && !p->column_cast);
     return s;
 }
 
@@ -183,32 +183,11 @@ static int any_of_arrays(struct dp *dp, struct dp_sql *sql, const struct dp_node
     return 0;
 }
 
-/* json items keep their own text as elements: a list of JSON texts. */
-static int json_items(struct dp *dp, const struct json *list, ath_str *ret)
-{
-    struct json *copy = dp_new(dp, sizeof(*copy)), **to = (struct json **)(uintptr_t)&copy->first;
-
-    copy->type = JSON_ARRAY;
-    json_each(v, list)
-    {
-        struct json *item = dp_new(dp, sizeof(*item));
-        ath_str text;
-        int rc = dp_value(dp, v, OID_JSONB, false, &text);
-        if (rc < 0)
-            return rc;
-        *item =
-            (struct json){ .type = v->type == JSON_NULL ? JSON_NULL : JSON_STRING, .text = text };
-        *to = item;
-        to = (struct json **)(uintptr_t)&item->next;
-    }
-    return dp_array_text(dp, copy, ret);
-}
-
 static int in_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *node,
                   const struct dp_pred *p, const struct side *s)
 {
     uint32_t type = p->value_cast ? p->value_cast->type : s->json ? OID_JSONB : s->type;
-    uint32_t over = typed_array(type);
+    uint32_t over = typed_array(type), items = 0;
     ath_str text, name;
     int rc;
 
@@ -216,13 +195,23 @@ static int in_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *node,
         return wrong_value(dp, p, "an array");
     if (s->array)
         return any_of_arrays(dp, sql, node, p, s);
-    rc = s->json ? json_items(dp, p->value, &text) : dp_array_text(dp, p->value, &text);
-    if (rc < 0 || (rc = left(dp, sql, node, p, s)) < 0)
+    json_each(v, p->value)
+    {
+        items += v->type != JSON_NULL;
+        if (v->type == JSON_ARRAY && !s->json)
+            return wrong_value(dp, p, "a list of single values");
+    }
+    if (!items) { /* also for types that have no "=" */
+        buf_lit(&sql->text, "false");
+        return 0;
+    }
+    if ((rc = dp_array_text(dp, p->value, over, &text)) < 0 ||
+        (rc = left(dp, sql, node, p, s)) < 0)
         return rc;
     buf_lit(&sql->text, " = ANY(");
-    if (!dp_param(dp, sql, text, over ? over : OID_TEXT_ARRAY))
+    if (!dp_param(dp, sql, text, over))
         return ATH_E_INPUT;
-    if (!over) { /* an enum or a type of an extension: each element by its input function */
+    if (!over) { /* an enum or a type of an extension: the cast says what the parameter is */
         name = dp->catalog->type_name(dp->snapshot, type);
         if (!name.n)
             return wrong_value(dp, p, "a column of a type that can be listed");

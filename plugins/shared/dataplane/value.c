@@ -27,7 +27,30 @@ static void element_quoted(struct buf *b, ath_str s)
     buf_char(b, '"');
 }
 
-static int elements(struct dp *dp, struct buf *b, const struct json *list, bool nulls)
+static int elements(struct dp *dp, struct buf *b, const struct json *list, struct typed t,
+                    bool nulls);
+
+/* An element of a json array is a document of its own, also when it is a list. */
+static int element(struct dp *dp, struct buf *b, const struct json *v, struct typed t, bool nulls)
+{
+    ath_str text = v->raw;
+    int rc = 0;
+
+    if (v->type == JSON_NULL)
+        buf_lit(b, "NULL");
+    else if (v->type == JSON_ARRAY && t.form != TYPED_JSON)
+        return elements(dp, b, v, t, nulls);
+    else if (t.form == TYPED_JSON || v->type == JSON_STRING || v->type == JSON_OBJECT) {
+        if ((rc = dp_value(dp, v, t.form == TYPED_JSON ? OID_JSONB : 0, false, &text)) == 0)
+            element_quoted(b, text);
+    } else {
+        buf_str(b, text);
+    }
+    return rc;
+}
+
+static int elements(struct dp *dp, struct buf *b, const struct json *list, struct typed t,
+                    bool nulls)
 {
     int rc = 0;
 
@@ -37,18 +60,8 @@ static int elements(struct dp *dp, struct buf *b, const struct json *list, bool 
         if (v->type == JSON_NULL && !nulls)
             continue;
         if (b->p[b->n - 1] != '{')
-            buf_char(b, ',');
-        if (v->type == JSON_ARRAY)
-            rc = elements(dp, b, v, nulls);
-        else if (v->type == JSON_NULL)
-            buf_lit(b, "NULL");
-        else if (v->type == JSON_STRING && (rc = no_nul(dp, v)) == 0)
-            element_quoted(b, v->text);
-        else if (v->type == JSON_OBJECT)
-            element_quoted(b, v->raw);
-        else if (rc == 0)
-            buf_str(b, v->raw);
-        if (rc < 0)
+            buf_char(b, t.delimiter);
+        if ((rc = element(dp, b, v, t, nulls)) < 0)
             return rc;
     }
     buf_char(b, '}');
@@ -56,10 +69,10 @@ static int elements(struct dp *dp, struct buf *b, const struct json *list, bool 
 }
 
 /* For `in`: a null never matches, so it is left out (NOT IN would match nothing with it). */
-int dp_array_text(struct dp *dp, const struct json *list, ath_str *ret)
+int dp_array_text(struct dp *dp, const struct json *list, uint32_t type, ath_str *ret)
 {
     struct buf b = dp_buf(dp);
-    int rc = elements(dp, &b, list, false);
+    int rc = elements(dp, &b, list, typed_of(type), false);
 
     *ret = buf_view(&b);
     return rc;
@@ -94,7 +107,7 @@ int dp_value(struct dp *dp, const struct json *v, uint32_t type, bool array, ath
     }
     if (v->type == JSON_ARRAY && array) {
         b = dp_buf(dp);
-        rc = elements(dp, &b, v, true);
+        rc = elements(dp, &b, v, typed_of(type), true);
         *ret = buf_view(&b);
         return rc;
     }
