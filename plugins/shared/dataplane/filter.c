@@ -290,6 +290,8 @@ static int where_element(struct dp *dp, const struct json *v, struct dp_pred *to
     }
     if (v->type != JSON_OBJECT)
         return dp_refuse(dp, "a where filter must be an object, not %.*s", STR_ARG(v->raw));
+    if (!v->count) /* it would hold for every row */
+        return dp_refuse(dp, "a where filter is empty");
     if (json_text(json_get(v, "column")).n || json_text(json_get(v, "eq_column")).n ||
         json_text(json_get(v, "operator")).n) {
         if ((rc = entry_read(dp, v, &x)) < 0 || (rc = entry_term(dp, &x, &p)) < 0)
