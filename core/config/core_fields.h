@@ -17,8 +17,8 @@ struct server_config {
     uint64_t drain_timeout_ms, stall_limit_ms, stall_abort_ms;
     uint64_t head_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms;
     uint64_t request_timeout_ms, disconnect_timeout_ms;
-    uint64_t head_bytes, target_bytes, buffered_bytes;
-    int64_t head_fields, connections, pipeline;
+    uint64_t head_bytes, target_bytes, buffered_bytes, compression_min;
+    int64_t head_fields, connections, pipeline, compression_level;
 };
 
 struct pool_config {

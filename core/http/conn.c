@@ -23,6 +23,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "http/coding.h"
 #include "http/http_priv.h"
 
 /* ---- exchanges ---- */
@@ -511,6 +512,7 @@ static void loop_share_free(struct http_loop *hl)
         exchange_release(list_entry(node, struct exchange, spare));
     buf_free(&hl->out);
     buf_free(&hl->common);
+    pack_loop_free(hl);
     free(hl->room);
     free(hl);
 }

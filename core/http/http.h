@@ -27,6 +27,8 @@ struct http_limits {             /* times in ms, sizes in bytes; 0: none */
     uint64_t connections;        /* per loop */
     uint64_t pipeline;           /* requests of one connection that may wait behind the first */
     uint64_t buffered;           /* reply bytes of one connection that wait in memory before streams stop */
+    uint64_t pack_min;           /* shorter answers are not packed */
+    int pack_level;              /* 1 to 9; 0: no answer is */
 };
 
 /* Which pages of other origins may use the answers. */

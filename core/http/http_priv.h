@@ -4,6 +4,7 @@
  *                        parse.c  bytes -> llhttp -> exchange; what we refuse beyond llhttp
  *                        phase.c  exchange -> phases -> handler; bodies
  *                        reply.c  answer -> head, envelope
+ *                        coding.c bodies and answers that are packed
  *                        out.c    answers -> socket, in order
  *                        name.c   names of header fields
  *
@@ -43,6 +44,7 @@ struct http_loop {
     uint64_t now_ns;             /* when what is at work began: of this read, of this flush */
     struct buf common;           /* header lines that all answers share, Date among them */
     uint64_t common_until_ms;
+    struct pack_whole *whole;    /* coding.c; NULL: not needed yet */
 };
 
 enum body_mode {
@@ -56,9 +58,14 @@ struct span {                    /* a header line inside exchange.head */
     uint32_t name, name_n, value, value_n;
 };
 
-/* Reply headers that the writer must know about. */
+/* What the writer must know about: reply headers that were set, what was asked for. */
 enum {
     SET_CACHED = 1, SET_CACHE_ID = 2, SET_CACHE_KEY = 4, SET_TRACE_ID = 8, SET_LENGTH = 16,
+    SET_CODED = 32,              /* the handler has set Content-Encoding */
+    SET_STREAM = 64,             /* the answer's length is not known when its head is written */
+    SET_ACCEPTS = 128,           /* the request has Accept-Encoding */
+    SET_GZIP = 256,              /* the answer goes out packed */
+    SET_VARY = 512,              /* or would, had another client asked */
 };
 
 struct exchange {
@@ -73,7 +80,8 @@ struct exchange {
     bool has_body, chunked, wants_continue;
     uint64_t length;             /* Content-Length */
     enum body_mode mode;
-    uint64_t body_most;
+    uint64_t body_most;          /* as it comes, packed or not; 0: any */
+    struct unpack *unpack;       /* coding.c; NULL: it comes as it is */
     ath_str origin, asked_method, asked_headers;
     uint8_t trace_flags;
     uint64_t began_ms;
@@ -83,6 +91,8 @@ struct exchange {
     ath_str cache_id, cache_key;
     uint64_t declared;           /* SET_LENGTH: bytes that the stream must bring */
     size_t reply_at;             /* bytes of req.reply that were written */
+    uint64_t taken;              /* bytes of the stream that were */
+    struct pack *pack;           /* coding.c; NULL: it goes as it is */
     bool head_written, framed;   /* framed: chunked */
     bool broken;                 /* the rest of the answer cannot come */
     uint64_t out_end;            /* conn.out_total when all of it was written */
@@ -176,6 +186,10 @@ void conn_start_some(struct conn *c);                     /* those whose turn it
 void body_bytes(struct exchange *x, ath_str bytes);
 void body_end(struct exchange *x);
 void body_broken(struct exchange *x, int rc, const ath_err *e);
+bool body_waits(const struct exchange *x);                /* BODY_STREAM: no more of it may come now */
+void body_add(struct exchange *x, ath_str bytes);         /* unpacked */
+void body_done(struct exchange *x);
+void body_over(struct exchange *x, uint64_t most);
 
 /* req.c */
 void args_decode(ath_arena *a, ath_str text, ath_pair **ret, uint32_t *ret_n);

@@ -16,9 +16,13 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "http/coding.h"
 #include "http/http_priv.h"
 
-enum { CONTINUES = 32 };
+enum {
+    CONTINUES = 32,
+    PACK_TURN = 256 * 1024,      /* bytes of one answer that are packed before others have a turn */
+};
 
 /* ---- bytes ---- */
 
@@ -103,6 +107,8 @@ static void put_head(struct conn *c, struct exchange *x, struct buf *out)
     bool keep = may_keep(c, x);
 
     x->head_written = true;
+    if (x->set & SET_ACCEPTS)
+        pack_begin(x);
     if (!keep)
         c->last = true;
     if (!keep && x->mode != BODY_STREAM) /* that body comes in while its answer goes out */
@@ -147,6 +153,46 @@ static void put_chunk(struct exchange *x, struct buf *out, ath_str b)
     x->req.sent_bytes += b.n;
 }
 
+/* A piece of a body whose length nobody knows, packed when that was asked for. */
+static void put_piece(struct exchange *x, struct buf *out, ath_str b)
+{
+    if (x->pack)
+        pack_piece(x, b, put_chunk, out);
+    else
+        put_chunk(x, out, b);
+}
+
+static void put_end(struct exchange *x, struct buf *out)
+{
+    if (x->pack)
+        pack_finish(x, put_chunk, out);
+    if (x->framed)
+        buf_lit(out, "0\r\n\r\n");
+}
+
+/* A long answer that is packed as it goes. After a while others have their turn first: as if the
+ * socket were full, it is asked whether it can be written to. True when all of it is gathered. */
+static bool put_packed(struct conn *c, struct exchange *x, struct buf *out)
+{
+    size_t turn = x->reply_at + PACK_TURN;
+
+    while (!c->blocked && x->reply_at < x->req.reply.n) {
+        ath_str b = str_after(x->req.reply, x->reply_at);
+        if (b.n > COPY_MOST)
+            b.n = COPY_MOST;
+        put_piece(x, out, b);
+        x->reply_at += b.n;
+        if (out->n > OUT_ROOM - COPY_MOST || x->reply_at >= turn)
+            out_write(c, ATH_S(""));
+        if (x->reply_at >= turn && c->fd >= 0)
+            c->blocked = true;
+    }
+    if (c->blocked)
+        return false;
+    put_end(x, out);
+    return true;
+}
+
 /* A stream's idle limit takes the place of the request's deadline. */
 static void stream_moves(struct exchange *x)
 {
@@ -160,12 +206,11 @@ static void stream_moves(struct exchange *x)
 /* The stream has no more: was that all? */
 static bool stream_closes(struct exchange *x, struct buf *out, int rc)
 {
-    if (rc < 0 || (x->set & SET_LENGTH && x->req.sent_bytes != x->declared)) {
+    if (rc < 0 || (x->set & SET_LENGTH && x->taken != x->declared)) {
         x->broken = true;
         return false;
     }
-    if (x->framed)
-        buf_lit(out, "0\r\n\r\n");
+    put_end(x, out);
     task_end(&x->req.task, 0, NULL, NULL);
     return true;
 }
@@ -173,7 +218,7 @@ static bool stream_closes(struct exchange *x, struct buf *out, int rc)
 static bool put_stream(struct conn *c, struct exchange *x, struct buf *out)
 {
     ath_stream *s = x->req.sending;
-    uint64_t before = x->req.sent_bytes;
+    uint64_t before = x->taken;
 
     while (!x->broken && !c->blocked) {
         ath_str b = stream_peek(s);
@@ -181,20 +226,23 @@ static bool put_stream(struct conn *c, struct exchange *x, struct buf *out)
         if (b.n == 0) {
             if (stream_ended(s, &rc))
                 return stream_closes(x, out, rc);
+            if (x->pack)
+                pack_flush(x, put_chunk, out);
             break;
         }
         if (b.n > COPY_MOST)
             b.n = COPY_MOST;
-        if (x->set & SET_LENGTH && x->req.sent_bytes + b.n > x->declared) {
+        if (x->set & SET_LENGTH && x->taken + b.n > x->declared) {
             x->broken = true;
             break;
         }
-        put_chunk(x, out, b);
+        put_piece(x, out, b);
+        x->taken += b.n;
         stream_take(s, b.n);
         if (out->n > OUT_ROOM - COPY_MOST - CONTINUES)
             out_write(c, ATH_S(""));
     }
-    if (x->req.sent_bytes != before)
+    if (x->taken != before)
         stream_moves(x);
     return false;
 }
@@ -210,6 +258,8 @@ static bool put_answer(struct conn *c, struct exchange *x, struct buf *out)
         all = true;
     else if (x->req.sending)
         all = put_stream(c, x, out);
+    else if (x->pack)
+        all = put_packed(c, x, out);
     else
         all = put_reply(c, x, out);
     if (x->broken) {

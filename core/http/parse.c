@@ -247,8 +247,10 @@ static int header_look(struct exchange *x, const ath_pair *h, struct once *once)
             x->req.given_id = h->value;
         break;
     case 15:
-        if (memcmp(h->name.p, "x-athena-client", 15) == 0 && x->req.client_name.n == 0)
-            x->req.client_name = h->value;
+        if (memcmp(h->name.p, "x-athena-client", 15) == 0)
+            x->req.client_name = x->req.client_name.n ? x->req.client_name : h->value;
+        else if (memcmp(h->name.p, "accept-encoding", 15) == 0)
+            x->set |= SET_ACCEPTS;
         break;
     case 17:
         if (memcmp(h->name.p, "transfer-encoding", 17) == 0)
@@ -408,7 +410,7 @@ bool parse_may(const struct conn *c)
         return false;
     if (!x || !x->head_done)
         return x || c->queued <= conn_limits(c)->pipeline;
-    return x->mode != BODY_HOLD && !(x->mode == BODY_STREAM && stream_full(x->req.from));
+    return x->mode != BODY_HOLD && !(x->mode == BODY_STREAM && body_waits(x));
 }
 
 void parse_refuse(struct conn *c, int status)

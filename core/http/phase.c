@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "http/coding.h"
 #include "http/http_priv.h"
 #include "lib/json.h"
 
@@ -219,13 +220,6 @@ static int too_large(ath_err *e, uint64_t most)
                      (unsigned long long)most);
 }
 
-static int encoding_refuse(ath_str encoding, ath_err *e)
-{
-    err_raise(e, "unsupported_encoding", "content encoding \"%.*s\" is not supported",
-              (int)(encoding.n < 64 ? encoding.n : 64), encoding.p);
-    return e->rc;
-}
-
 static void kick(struct req *r)
 {
     if (r->conn)
@@ -234,7 +228,11 @@ static void kick(struct req *r)
 
 static void from_room(ath_stream *s, void *impl)
 {
+    struct exchange *x = exchange_of(impl);
+
     (void)s;
+    if (x->unpack)
+        unpack_room(x);
     kick(impl);
 }
 
@@ -263,8 +261,14 @@ static void body_stream(struct exchange *x)
 static void body_keep(struct exchange *x)
 {
     x->mode = BODY_KEEP;
-    if (x->length)
+    if (x->length && !x->unpack)
         buf_grow(&x->body, x->length);
+}
+
+/* Packing may add a little to what cannot be made shorter. */
+static uint64_t packed_most(uint64_t most)
+{
+    return most ? most + most / 64 + 1024 : 0;
 }
 
 int phase_body(struct req *r, ath_err *e)
@@ -277,11 +281,14 @@ int phase_body(struct req *r, ath_err *e)
     if (!x->has_body && !(r->match.route->def.flags & ATH_RT_BODY))
         return PHASE_NEXT;
     encoding = req_header(&r->task, "content-encoding");
-    if (encoding.n && !str_ieq(encoding, ATH_S("identity")))
-        return encoding_refuse(encoding, e);
-    if (most && x->length > most)
-        return too_large(e, most);
     x->body_most = most;
+    if (encoding.n && !str_ieq(encoding, ATH_S("identity"))) {
+        if (unpack_begin(x, encoding, most, e) < 0)
+            return e->rc;
+        x->body_most = packed_most(most);
+    }
+    if (most && x->length > x->body_most)
+        return too_large(e, most);
     if (r->match.route->def.flags & ATH_RT_BODY)
         body_stream(x);
     else
@@ -291,12 +298,25 @@ int phase_body(struct req *r, ath_err *e)
     return x->mode == BODY_KEEP ? PHASE_WAIT : PHASE_NEXT;
 }
 
-static void body_over(struct exchange *x)
+void body_over(struct exchange *x, uint64_t most)
 {
     struct ath_err e;
 
-    too_large(&e, x->body_most);
+    too_large(&e, most);
     body_broken(x, e.rc, &e);
+}
+
+bool body_waits(const struct exchange *x)
+{
+    return stream_full(x->req.from) || (x->unpack && unpack_waits(x));
+}
+
+void body_add(struct exchange *x, ath_str bytes)
+{
+    if (x->mode == BODY_KEEP)
+        buf_mem(&x->body, bytes.p, bytes.n);
+    else if (x->mode == BODY_STREAM)
+        stream_push(x->req.from, bytes);
 }
 
 void body_bytes(struct exchange *x, ath_str bytes)
@@ -307,14 +327,14 @@ void body_bytes(struct exchange *x, ath_str bytes)
     if (x->mode == BODY_DROP)
         return;
     if (x->body_most && r->body_bytes > x->body_most)
-        body_over(x);
-    else if (x->mode == BODY_KEEP)
-        buf_mem(&x->body, bytes.p, bytes.n);
-    else if (x->mode == BODY_STREAM)
-        stream_push(r->from, bytes);
+        body_over(x, x->body_most);
+    else if (unlikely(x->unpack))
+        unpack_bytes(x, bytes);
+    else
+        body_add(x, bytes);
 }
 
-void body_end(struct exchange *x)
+void body_done(struct exchange *x)
 {
     enum body_mode mode = x->mode;
 
@@ -326,6 +346,14 @@ void body_end(struct exchange *x)
         x->req.body = buf_view(&x->body);
         req_resume(&x->req, 0, NULL);
     }
+}
+
+void body_end(struct exchange *x)
+{
+    if (unlikely(x->unpack))
+        unpack_end(x);
+    else
+        body_done(x);
 }
 
 void body_broken(struct exchange *x, int rc, const ath_err *e)

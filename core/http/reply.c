@@ -130,17 +130,27 @@ static bool bodiless(int status)
 static void put_length(struct buf *b, struct exchange *x)
 {
     const struct req *r = &x->req;
+    bool said = false;
 
     if (bodiless(r->status))
         return;
-    if (r->sending || (r->head && (x->set & SET_LENGTH))) {
-        x->framed = !(x->set & SET_LENGTH) && r->minor == 1;
+    if (x->set & SET_STREAM || (r->head && (x->set & SET_LENGTH))) {
+        said = (x->set & SET_LENGTH) && !(x->set & SET_GZIP);
+        x->framed = !said && r->minor == 1;
         if (x->framed)
             buf_lit(b, "transfer-encoding: chunked\r\n");
-        if (!(x->set & SET_LENGTH))
+        if (!said)
             return;
     }
-    put_number(b, ATH_S("content-length: "), x->set & SET_LENGTH ? x->declared : r->reply.n);
+    put_number(b, ATH_S("content-length: "), said ? x->declared : r->reply.n);
+}
+
+/* How the answer is packed, and that it depends on what was asked for. */
+static void put_coding(struct buf *b, const struct exchange *x)
+{
+    if (x->set & SET_GZIP)
+        buf_lit(b, "content-encoding: gzip\r\n");
+    buf_lit(b, "vary: Accept-Encoding\r\n");
 }
 
 /* Both traces and the request's id: 36 and 32 and 16 characters. */
@@ -213,6 +223,8 @@ void reply_head(struct buf *b, struct exchange *x, bool keep)
     if (r->type.n)
         put_line(b, "content-type", r->type);
     put_length(b, x);
+    if (x->set & SET_VARY)
+        put_coding(b, x);
     put_number(b, ATH_S("x-athena-time: "), (hl->now_ns - r->mark[MARK_FIRST_BYTE]) / 1000000u);
     put_ids(b, x);
     put_cache(b, x);

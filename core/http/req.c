@@ -289,15 +289,17 @@ static void set_ours(struct exchange *x, ath_str rest, ath_str value)
         x->set |= SET_CACHE_KEY, x->cache_key = arena_str(&x->req.task.arena, value);
 }
 
-/* What is nobody else's to set. */
+/* What is nobody else's to set. A Vary adds to ours. */
 static bool is_reserved(struct exchange *x, ath_str name, ath_str value)
 {
+    if (str_is(name, "content-encoding"))
+        x->set |= SET_CODED;
     if (str_is(name, "content-length")) {
         if (str_u64(value, &x->declared))
             x->set |= SET_LENGTH;
         return true;
     }
-    return str_is(name, "date") || str_is(name, "vary") || str_is(name, "server") ||
+    return str_is(name, "date") || str_is(name, "server") ||
            str_is(name, "connection") || str_is(name, "transfer-encoding");
 }
 
@@ -368,6 +370,7 @@ int req_send(ath_req *t, int status, const char *type, ath_stream *body)
     if (rc < 0)
         return rc;
     answer(r, status, type);
+    exchange_of(r)->set |= SET_STREAM;
     if (r->head || status == 204 || status == 304) {
         stream_drop(body);
         task_end(&r->task, 0, NULL, NULL);

@@ -117,6 +117,7 @@ static void http_setup(struct server *s)
         .request_ms = c->server.request_timeout_ms,
         .connections = (uint64_t)c->server.connections,
         .pipeline = (uint64_t)c->server.pipeline, .buffered = c->server.buffered_bytes,
+        .pack_min = c->server.compression_min, .pack_level = (int)c->server.compression_level,
     };
     s->keys = (struct keys){
         .enforced = c->gateway.enforce_api_keys,

@@ -19,7 +19,7 @@ cd "$1"
         if (header == "yaml.h") return layer == "config" || at ~ /^core\/base\/gen\//
         if (header == "uv.h") return layer ~ /^(io|db|http|plugin|server)$/
         if (header ~ /^(libpq-fe|pg_config|libpq\/)/) return layer == "db"
-        if (header == "llhttp.h") return layer == "http"
+        if (header == "llhttp.h" || header == "zlib.h") return layer == "http"
         if (header ~ /^openssl\//) return layer ~ /^(io|db)$/
         if (header ~ /^curl\//) return layer == "http"
         if (header ~ /^hiredis\//) return layer == "db"

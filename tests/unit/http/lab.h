@@ -167,6 +167,47 @@ static int on_stream(ath_req *r, ath_err *e)
     return source_more(r, &first, e);
 }
 
+/* /drip: "first", and "last" when somebody has read it for ms=. */
+static int drip_last(ath_task *t, const ath_done *d, ath_err *e)
+{
+    ath_stream *s = d->arg;
+
+    (void)t, (void)e;
+    if (d->rc < 0)
+        return d->rc;
+    stream_push(s, ATH_S("last"));
+    stream_end(s, 0);
+    return 0;
+}
+
+static int on_drip(ath_req *r, ath_err *e)
+{
+    ath_stream *s = stream_open(r, 0);
+    uint64_t ms = 50;
+
+    str_u64(req_param(r, "ms"), &ms);
+    stream_push(s, ATH_S("first"));
+    req_send(r, 200, "application/x-ndjson", s);
+    return task_after(r, ms, drip_last, s, e);
+}
+
+/* /answer?n=&status=&type=&coded=: a text of n bytes. */
+static int on_answer(ath_req *r, ath_err *e)
+{
+    struct buf b = ARENA_BUF(&r->arena);
+    uint64_t n = 0, status = 200;
+    ath_str type = req_param(r, "type");
+
+    (void)e;
+    str_u64(req_param(r, "n"), &n);
+    str_u64(req_param(r, "status"), &status);
+    for (uint64_t i = 0; b.n < n; i++)
+        buf_printf(&b, "line %llu of many\n", (unsigned long long)i);
+    if (req_param(r, "coded").n)
+        req_set(r, "content-encoding", req_param(r, "coded"));
+    return req_reply(r, (int)status, type.n ? type.p : "application/json", str_from(b.p, n));
+}
+
 static int upload_more(ath_task *t, const ath_done *d, ath_err *e)
 {
     uint64_t *n = d->arg;
@@ -233,6 +274,8 @@ static const ath_route lab_routes[] = {
     { .method = "GET", .path = "/inside", .handle = on_inside },
     { .method = "GET", .path = "/big", .handle = on_big },
     { .method = "GET", .path = "/stream", .handle = on_stream },
+    { .method = "GET", .path = "/drip", .handle = on_drip },
+    { .method = "GET", .path = "/answer", .handle = on_answer },
     { .method = "POST",
       .path = "/upload",
       .handle = on_upload,
@@ -297,6 +340,8 @@ static const struct http_limits lab_limits = {
     .connections = 100,
     .pipeline = 16,
     .buffered = 65536,
+    .pack_min = 1024,
+    .pack_level = 1,
 };
 
 struct lab_start {
@@ -443,7 +488,7 @@ static bool hear_all(int fd, struct buf *b)
 }
 
 /* One conversation on its own connection, which the server is expected to end. */
-static char *converse(const char *text)
+ATH_UNUSED static char *converse(const char *text)
 {
     struct buf b = BUF_HEAP;
     int fd = dial();

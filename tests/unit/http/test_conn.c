@@ -153,9 +153,10 @@ START_TEST(bodies)
                     "8\r\n12345678\r\n8\r\n12345678\r\n");
     ck_assert(strstr(text, "413 Payload Too Large") && strstr(text, "connection: close"));
     free(text);
-    text = converse("POST /echo HTTP/1.1\r\n" HOST CLOSE "Content-Encoding: gzip\r\n"
+    text = converse("POST /echo HTTP/1.1\r\n" HOST CLOSE "Content-Encoding: zstd\r\n"
                     "Content-Length: 2\r\n\r\nhi");
     ck_assert(strstr(text, "415 Unsupported Media Type") && strstr(text, "unsupported_encoding"));
+    ck_assert(strstr(text, "zstd") && strstr(text, "accept-encoding: gzip, deflate"));
     free(text);
     text = converse("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nzz\r\n");
     ck_assert(strstr(text, "400 Bad Request") && strstr(text, "\"bad_request\""));
