@@ -36,6 +36,7 @@ FIELDS(server, "server", "The process: where it listens, its threads, its limits
     ATH_BYTES(T, server.buffered_bytes, "buffered_limit", "256k", "16k..64m", "Reply bytes of one connection that wait in memory before its stream is paused."),
     ATH_BYTES(T, server.compression_min, "compression_min", "1k", "1..1g", "Shorter answers are never compressed."),
     ATH_INT(T, server.compression_level, "compression_level", "1", "0..9", "How hard answers are compressed for clients that accept gzip: 1 fastest, 9 smallest; 0: not at all."),
+    ATH_STR(T, server.server_timing, "server_timing", "asked", "asked|always|never", "Whether answers of data routes say in Server-Timing how long they took: to requests with X-Athena-Timing, always, or never."),
     ATH_INT(T, server.head_fields, "head_fields", "100", "8..1000", "Most header fields of a request."),
     ATH_INT(T, server.connections, "connections", "10000", "1..1000000", "Most open connections per HTTP loop.", .alias = "api.http_max_connections"),
     ATH_INT(T, server.pipeline, "pipeline", "32", "1..1000", "Requests of one connection that may wait behind the first.")

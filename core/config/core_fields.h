@@ -11,7 +11,7 @@
 
 struct server_config {
     ath_str host, unix_socket, plugin_dir, state_dir, runtime_dir;
-    ath_str admin_key, redis_url, log_filter;
+    ath_str admin_key, redis_url, log_filter, server_timing;
     int64_t loops, work_loops;           /* 0: by the number of processors */
     int32_t allow_start_without_postgres, strict_methods;
     uint64_t drain_timeout_ms, stall_limit_ms, stall_abort_ms;

@@ -494,6 +494,7 @@ int http_loop_init(ath_loop *l, struct http *h, ath_err *e)
     (void)e;
     hl->loop = l;
     hl->http = h;
+    hl->always = h->timing == TIMING_ALWAYS ? SET_TIMED : 0;
     list_init(&hl->conns);
     list_init(&hl->spare);
     hl->room = mem_new(READ_ROOM);

@@ -38,6 +38,9 @@ struct http_cors {
     uint64_t max_age_s;          /* how long a preflight's answer holds; 0: not said */
 };
 
+/* Who is told by Server-Timing how long its request took, on routes that have a client. */
+enum http_timing { TIMING_ASKED, TIMING_ALWAYS, TIMING_NEVER };
+
 struct http {
     struct router *router;
     const struct phase *phase;
@@ -45,6 +48,7 @@ struct http {
     struct http_limits limits;
     struct http_cors cors;
     bool strict_methods;
+    enum http_timing timing;
     /* Rights, on behalf of allow(); NULL: everything is allowed. */
     int (*allow)(struct req *r, const ath_right *right, uint32_t n, ath_err *e);
     /* Called once per request, after its answer is with the socket or its client has left. */

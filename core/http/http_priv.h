@@ -45,6 +45,7 @@ struct http_loop {
     struct buf common;           /* header lines that all answers share, Date among them */
     uint64_t common_until_ms;
     struct pack_whole *whole;    /* coding.c; NULL: not needed yet */
+    uint32_t always;             /* SET_* that every answer has */
 };
 
 enum body_mode {
@@ -66,6 +67,7 @@ enum {
     SET_ACCEPTS = 128,           /* the request has Accept-Encoding */
     SET_GZIP = 256,              /* the answer goes out packed */
     SET_VARY = 512,              /* or would, had another client asked */
+    SET_TIMED = 1024,            /* the request asks for Server-Timing */
 };
 
 struct exchange {

@@ -251,6 +251,8 @@ static int header_look(struct exchange *x, const ath_pair *h, struct once *once)
             x->req.client_name = x->req.client_name.n ? x->req.client_name : h->value;
         else if (memcmp(h->name.p, "accept-encoding", 15) == 0)
             x->set |= SET_ACCEPTS;
+        else if (memcmp(h->name.p, "x-athena-timing", 15) == 0)
+            x->set |= SET_TIMED;
         break;
     case 17:
         if (memcmp(h->name.p, "transfer-encoding", 17) == 0)

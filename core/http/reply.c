@@ -153,6 +153,44 @@ static void put_coding(struct buf *b, const struct exchange *x)
     buf_lit(b, "vary: Accept-Encoding\r\n");
 }
 
+static void put_span(struct buf *b, const char *name, uint64_t from, uint64_t to)
+{
+    uint64_t us = to > from ? (to - from) / 1000 : 0;
+
+    buf_printf(b, "%s;dur=%llu.%03llu", name, (unsigned long long)us / 1000,
+               (unsigned long long)us % 1000);
+}
+
+/* `total` is up to this head; `queue` is what the handler did and waited for before its first
+ * statement left, `db` is until the last one's answer. A stream's goes on behind its head. */
+static void put_timing(struct buf *b, const struct exchange *x)
+{
+    const struct req *r = &x->req;
+    uint64_t now = clock_ns(), sent = r->task.db_sent_ns, done = r->task.db_done_ns;
+
+    if (r->http->timing == TIMING_NEVER || !r->match.route ||
+        !(r->match.route->def.flags & ATH_RT_CLIENT))
+        return;
+    buf_lit(b, "server-timing: ");
+    put_span(b, "total", r->mark[MARK_FIRST_BYTE], now);
+    if (sent) {
+        put_span(b, ", queue", r->mark[MARK_HANDLER], sent);
+        put_span(b, ", db", sent, done ? done : now);
+    }
+    buf_lit(b, "\r\n");
+    if (x->origin.n && reply_origin(x)) /* else a browser shows them to nobody */
+        put_line(b, "timing-allow-origin", x->origin);
+}
+
+/* What few answers have. */
+static void put_asked(struct buf *b, const struct exchange *x, uint32_t asked)
+{
+    if (asked & SET_VARY)
+        put_coding(b, x);
+    if (asked & SET_TIMED)
+        put_timing(b, x);
+}
+
 /* Both traces and the request's id: 36 and 32 and 16 characters. */
 static void put_ids(struct buf *b, const struct exchange *x)
 {
@@ -217,19 +255,20 @@ void reply_head(struct buf *b, struct exchange *x, bool keep)
 {
     struct req *r = &x->req;
     struct http_loop *hl = r->conn->hl;
+    uint32_t asked = (x->set | hl->always) & (SET_VARY | SET_TIMED);
 
     put_status(b, r->status);
     buf_mem(b, hl->common.p, hl->common.n);
     if (r->type.n)
         put_line(b, "content-type", r->type);
     put_length(b, x);
-    if (x->set & SET_VARY)
-        put_coding(b, x);
     put_number(b, ATH_S("x-athena-time: "), (hl->now_ns - r->mark[MARK_FIRST_BYTE]) / 1000000u);
     put_ids(b, x);
     put_cache(b, x);
     put_cors(b, x);
     buf_mem(b, r->extra.p, r->extra.n);
+    if (asked)
+        put_asked(b, x, asked);
     if (!keep)
         buf_lit(b, "connection: close\r\n");
     else if (r->minor == 0)

@@ -96,6 +96,13 @@ static int databases_start(struct server *s, ath_err *e)
     return 0;
 }
 
+static enum http_timing timing_of(ath_str word)
+{
+    return str_is(word, "always") ? TIMING_ALWAYS
+           : str_is(word, "never") ? TIMING_NEVER
+                                   : TIMING_ASKED;
+}
+
 static void http_setup(struct server *s)
 {
     const struct core_config *c = &s->setup->core;
@@ -108,6 +115,7 @@ static void http_setup(struct server *s)
         .enforce = c->api.cors_enforce && !c->api.cors_allow_any_origin,
         .origins = c->api.cors_allowed_origins, .max_age_s = c->api.cors_max_age_ms / 1000,
     };
+    s->http.timing = timing_of(c->server.server_timing);
     s->http.account = account_request;
     s->http.limits = (struct http_limits){
         .head_bytes = c->server.head_bytes, .head_fields = (uint64_t)c->server.head_fields,

@@ -95,7 +95,9 @@ static void set_up(void)
                                       .head_fields = 32,
                                       .target_bytes = 1024,
                                       .body_bytes = 65536,
-                                      .pipeline = 4 } };
+                                      .pipeline = 4,
+                                      .pack_min = 8,
+                                      .pack_level = 1 } };
     for (size_t i = 0; i < ATH_COUNT(routes); i++)
         if (router_add(http.router, &(struct route){ .def = routes[i], .plugin = "fuzz" }, &e) < 0)
             abort();

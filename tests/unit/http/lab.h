@@ -276,6 +276,7 @@ static const ath_route lab_routes[] = {
     { .method = "GET", .path = "/stream", .handle = on_stream },
     { .method = "GET", .path = "/drip", .handle = on_drip },
     { .method = "GET", .path = "/answer", .handle = on_answer },
+    { .method = "GET", .path = "/data", .handle = on_answer, .flags = ATH_RT_CLIENT },
     { .method = "POST",
       .path = "/upload",
       .handle = on_upload,
@@ -357,6 +358,8 @@ static void lab_listen(void *arg)
     s->rc = acceptor_start(lab.control, &lab.loop, 1, &s->options, &lab.acceptor, &s->e);
 }
 
+static enum http_timing lab_timing;
+
 static void lab_open_at(struct http_limits limits, struct acceptor_options options)
 {
     struct lab_start s = { .options = options };
@@ -366,6 +369,7 @@ static void lab_open_at(struct http_limits limits, struct acceptor_options optio
     lab.http.limits = limits;
     lab.http.cors.max_age_s = 600;
     lab.http.strict_methods = true;
+    lab.http.timing = lab_timing;
     lab.http.account = lab_account;
     lab.http.phase = lab_phases;
     lab.http.phase_count = ATH_COUNT(lab_phases);

@@ -293,5 +293,44 @@ START_TEST(details_with_a_meaning)
 }
 END_TEST
 
+/* `total` alone where no database was asked. */
+START_TEST(timing_for_those_who_ask)
+{
+    static const struct {
+        enum http_timing timing;
+        const char *path, *fields;
+        bool shown;
+    } one[] = { { TIMING_ASKED, "/data?n=5", "X-Athena-Timing: 1\r\n", true },
+                { TIMING_ASKED, "/data?n=5", "", false },
+                { TIMING_ASKED, "/answer?n=5", "X-Athena-Timing: 1\r\n", false },
+                { TIMING_ALWAYS, "/data?n=5", "", true },
+                { TIMING_ALWAYS, "/ping", "", false },
+                { TIMING_ALWAYS, "/nothing", "", false },
+                { TIMING_NEVER, "/data?n=5", "X-Athena-Timing: 1\r\n", false } };
+    unsigned ms, us;
+    char *text, end;
+
+    for (size_t i = 0; i < ATH_COUNT(one); i++) {
+        lab_timing = one[i].timing;
+        lab_open(lab_limits);
+        text = get(one[i].path, one[i].fields);
+        ck_assert_msg((field(text, "server-timing")[0] != 0) == one[i].shown, "%zu: %s", i, text);
+        if (one[i].shown)
+            ck_assert_int_eq(
+                sscanf(field(text, "server-timing"), "total;dur=%u.%3u%c", &ms, &us, &end), 2);
+        ck_assert_str_eq(field(text, "timing-allow-origin"), "");
+        free(text);
+        if (one[i].shown) {
+            text = get("/data", "X-Athena-Timing: 1\r\nOrigin: http://a.test\r\n");
+            ck_assert_str_eq(field(text, "timing-allow-origin"), "http://a.test");
+            free(text);
+        }
+        lab_close();
+    }
+    lab_timing = TIMING_ASKED;
+}
+END_TEST
+
 SUITE("reply", every_answer_has_its_fields, fields_of_a_handler, ids_and_trace_context, cors,
-      cors_enforced, unknown_paths_and_methods, the_envelope, details_with_a_meaning)
+      cors_enforced, unknown_paths_and_methods, the_envelope, details_with_a_meaning,
+      timing_for_those_who_ask)
