@@ -56,5 +56,7 @@ int dp_ask(ath_req *r, struct dp_ask *a, ath_err *e)
     rc = a->bind(r, a, e);
     if (rc < 0 && a->unknown && !a->refreshed)
         return refresh(r, a, e);
-    return rc < 0 || a->query.stmt_count == 0 ? rc : dp_ask_send(r, a, e);
+    if (rc < 0 || a->query.stmt_count == 0)
+        return rc;
+    return a->send ? a->send(r, a, e) : dp_ask_send(r, a, e);
 }

@@ -3,6 +3,7 @@
  *
  *     read      the request, by names: what is wrong with it is said before anything else
  *     bind      names to the snapshot, rights, the statement
+ *     send      instead of asking the database at once: it may know the answer
  *     answer    its rows
  *
  * A name that the snapshot does not have may be new, and a statement may find that one is gone:
@@ -26,6 +27,7 @@ struct dp_ask {
     dp_ask_step *read; /* NULL: nothing to read */
     dp_ask_step *bind; /* fills `query`, or answers itself (`query` without statements) and
                         * returns 0; sets `unknown` when its failure may be the snapshot's */
+    dp_ask_step *send; /* NULL: dp_ask_send(), which it calls unless it answers itself */
     int (*answer)(ath_req *r, struct dp_ask *a, const ath_rows *rows, ath_err *e);
     const ath_snapshot *snapshot; /* in `bind`: never NULL */
     ath_query query;
