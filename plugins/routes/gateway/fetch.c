@@ -3,8 +3,9 @@
  *     read     the body, by names; all that is wrong with it is said before anything else
  *     bind     names to the snapshot of the client's catalogue
  *     allow    every relation that was named, known or not
+ *     look     into the cache, if there is one: who has the answer replies
  *     query    one trip
- *     reply
+ *     reply    and keep the answer
  *
  * A body that differs from earlier ones in its values only finds a plan, and goes to `allow` at
  * once.
@@ -21,8 +22,16 @@ struct fetch {
     struct dp_fetch f;
     struct dp_query q;
     char key[CACHE_KEY_TEXT + 1];
-    ath_str client, outcome; /* outcome: of the cache, which was not asked or had nothing */
+    ath_str client, outcome, source; /* what the cache said; where the rows come from */
+    ath_cache_ask look;
+    ath_cache_found found;
+    ath_relation_name relation; /* of a plan, which has only one */
     bool strip;
+};
+
+/* What is kept of an answer: a head for its account, then its body. */
+struct kept {
+    uint32_t rows;
 };
 
 int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
@@ -33,6 +42,7 @@ int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
     state.catalog = ath_host_->service(s, "athena.catalog", 1);
     if (!state.catalog)
         return ath_fail(e, ATH_E_CONFIG, "service \"athena.catalog\" is not there");
+    state.cache = ath_host_->service(s, "athena.cache", 1);
     *ret_state = &state;
     return 0;
 }
@@ -71,25 +81,30 @@ static void header_set(ath_req *r, const char *name, ath_str value)
 
 /* ---- the answer ---- */
 
-/* What the cache would have said: it was not asked, or had nothing. */
-static ath_str outcome_of(ath_req *r, const struct fetch *x)
+static bool wants_fresh(ath_req *r)
 {
     ath_str control = ath_header(r, "cache-control");
 
-    if (x->f.head || x->f.count || (control.n && memmem(control.p, control.n, "no-cache", 8)))
-        return ATH_S("bypass_no_cache_header");
-    return ATH_S("miss_all_tiers");
+    return control.n && memmem(control.p, control.n, "no-cache", 8);
 }
 
-static void describe(ath_req *r, struct fetch *x)
+/* What the cache says when it is not asked. */
+static ath_str outcome_unasked(ath_req *r, const struct fetch *x)
 {
-    ath_str key = str_from(x->key, CACHE_KEY_TEXT);
+    return x->f.head || x->f.count || wants_fresh(r) ? ATH_S("bypass_no_cache_header")
+                                                     : ATH_S("miss_all_tiers");
+}
 
-    x->outcome = outcome_of(r, x);
-    note(r, "cache_key", key, ATH_V_TEXT);
-    note(r, "cached", ATH_S("false"), ATH_V_BOOL);
-    note(r, "cache_source", ATH_S("database"), ATH_V_PLAIN);
-    note(r, "cache_lookup_outcome", x->outcome, ATH_V_PLAIN);
+static void describe(ath_req *r, struct fetch *x, ath_str outcome, ath_str source)
+{
+    bool cached = source.p[0] != 'd';
+
+    x->outcome = outcome;
+    x->source = source;
+    note(r, "cache_key", str_from(x->key, CACHE_KEY_TEXT), ATH_V_TEXT);
+    note(r, "cached", cached ? ATH_S("true") : ATH_S("false"), ATH_V_BOOL);
+    note(r, "cache_source", source, ATH_V_PLAIN);
+    note(r, "cache_lookup_outcome", outcome, ATH_V_PLAIN);
 }
 
 static void headers(ath_req *r, const struct fetch *x)
@@ -97,7 +112,7 @@ static void headers(ath_req *r, const struct fetch *x)
     /* The host writes x-athena-cache-id beside it. */
     header_set(r, "x-athena-cache-key", str_from(x->key, CACHE_KEY_TEXT));
     header_set(r, "x-athena-cache-outcome", x->outcome);
-    header_set(r, "x-athena-cache-source", ATH_S("database"));
+    header_set(r, "x-athena-cache-source", x->source);
 }
 
 /* Clients of the 0.2 kind send their key twice and no name of their own; they read `data` as the
@@ -108,6 +123,17 @@ static bool wants_bare_rows(ath_req *r)
 
     return cfg->bare_rows && ath_header(r, "apikey").n && ath_header(r, "x-api-key").n &&
            !ath_header(r, "x-athena-sdk").n;
+}
+
+static void keep(ath_task *t, struct fetch *x, uint32_t rows, ath_str body)
+{
+    const struct gateway_state *s = ath_state_of(t);
+    struct kept head = { .rows = rows };
+    struct buf b = BUF_ARENA(ath_arena_of(t));
+
+    buf_mem(&b, (const char *)&head, sizeof(head));
+    buf_str(&b, body);
+    s->cache->store(t, x->found.ticket, buf_view(&b));
 }
 
 static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
@@ -130,7 +156,67 @@ static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err
     body = buf_view(&b);
     if (wants_bare_rows(t))
         body = str_from(b.p + a.data_from, a.data_to - a.data_from);
+    if (x->found.ticket)
+        keep(t, x, a.row_count, body);
     return ath_reply(t, 200, "application/json", body);
+}
+
+/* ---- the cache ---- */
+
+static int reply_kept(ath_task *t, struct fetch *x, ath_err *e)
+{
+    ath_str bytes = x->found.bytes;
+    struct kept head;
+
+    (void)e;
+    memcpy(&head, bytes.p, sizeof(head));
+    note_number(t, "row_count", head.rows);
+    header_set(t, "x-athena-cached", ATH_S("true"));
+    headers(t, x);
+    return ath_reply(t, 200, "application/json", str_after(bytes, sizeof(head)));
+}
+
+static int found(ath_task *t, struct fetch *x, ath_err *e)
+{
+    static const struct {
+        ath_str outcome, source;
+    } said[] = {
+        [ATH_CACHE_OFF] = { ATH_S("miss_all_tiers"), ATH_S("database") },
+        [ATH_CACHE_HIT_LOCAL] = { ATH_S("hit_local_raw"), ATH_S("local") },
+        [ATH_CACHE_HIT_REDIS] = { ATH_S("hit_redis"), ATH_S("redis") },
+        [ATH_CACHE_MISS] = { ATH_S("miss_all_tiers"), ATH_S("database") },
+        [ATH_CACHE_MISS_REDIS_ERROR] = { ATH_S("miss_after_redis_get_error"), ATH_S("database") },
+        [ATH_CACHE_MISS_REDIS_TIMEOUT] = { ATH_S("miss_after_redis_get_timeout"),
+                                           ATH_S("database") },
+        [ATH_CACHE_BYPASSED] = { ATH_S("bypass_no_cache_header"), ATH_S("database") },
+    };
+    uint32_t outcome = x->found.outcome < ATH_COUNT(said) ? x->found.outcome : ATH_CACHE_MISS;
+
+    describe(t, x, said[outcome].outcome, said[outcome].source);
+    if (x->found.bytes.n >= sizeof(struct kept))
+        return reply_kept(t, x, e);
+    return dp_ask_send(t, &x->ask, e);
+}
+
+static int looked(ath_task *t, const ath_done *d, ath_err *e)
+{
+    return d->rc < 0 ? d->rc : found(t, d->arg, e);
+}
+
+static int look(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    const struct gateway_state *s = ath_state_of(r);
+    struct fetch *x = (struct fetch *)ask;
+    uint8_t form = (uint8_t)(x->strip | wants_bare_rows(r) << 1);
+    int rc;
+
+    x->look.size = sizeof(x->look);
+    x->look.flags = wants_fresh(r) ? ATH_CACHE_FRESH : 0;
+    x->look.question = gateway_question(ath_arena_of(r), str_from(x->key, CACHE_KEY_TEXT), &x->f,
+                                        &x->q, form);
+    x->found.size = sizeof(x->found);
+    rc = s->cache->look(r, &x->look, &x->found, looked, x, e);
+    return rc == 1 ? found(r, x, e) : rc;
 }
 
 /* ---- the way there ---- */
@@ -146,10 +232,11 @@ static bool strips_nulls(ath_req *r, const struct fetch *x)
     return str_ieq(ath_header(r, "x-strip-nulls"), ATH_S("true"));
 }
 
-/* Everything is known: its key, its account, the trip. */
+/* Everything is known: its key, its account, the trip; and whether the cache is asked first. */
 static void prepare(ath_task *t, struct fetch *x, struct gateway_question *what)
 {
     const struct gateway_config *cfg = ath_config_of(t);
+    const struct gateway_state *s = ath_state_of(t);
 
     x->ask.query = (ath_query){ .size = sizeof(ath_query),
                                 .flags = ATH_PG_READ,
@@ -161,7 +248,10 @@ static void prepare(ath_task *t, struct fetch *x, struct gateway_question *what)
     what->client = x->client;
     what->strip = x->strip = strips_nulls(t, x);
     gateway_cache_key(what, x->key);
-    describe(t, x);
+    if (s->cache && !x->f.head && !x->f.count && !gateway_asks_for_now(&x->q))
+        x->ask.send = look;
+    else
+        describe(t, x, outcome_unasked(t, x), ATH_S("database"));
 }
 
 static struct dp_plan_key plan_key(ath_task *t, const struct fetch *x, const ath_snapshot *snapshot)
@@ -189,7 +279,11 @@ static int build(ath_task *t, struct dp *dp, struct fetch *x)
     if (x->text.n)
         dp_plan_keep(plans, &key, dp, x->text, &x->f, &x->q);
     dp_digest_shape(&x->q, &x->f, what.digest);
+    x->ask.send = NULL;
     prepare(t, x, &what);
+    if (x->ask.send)
+        x->look.relation_count =
+            gateway_relations(dp->arena, &x->f.root, (ath_relation_name **)&x->look.relation);
     return 0;
 }
 
@@ -220,7 +314,12 @@ static int ask_planned(ath_task *t, struct fetch *x, ath_err *e)
                                       .table = plan->table,
                                       .digest = { plan->digest[0], plan->digest[1] } };
     prepare(t, x, &what);
-    return dp_ask_send(t, &x->ask, e);
+    if (!x->ask.send)
+        return dp_ask_send(t, &x->ask, e);
+    x->relation = (ath_relation_name){ plan->schema, plan->table };
+    x->look.relation = &x->relation;
+    x->look.relation_count = 1;
+    return look(t, &x->ask, e);
 }
 
 static int read_text(ath_task *t, struct fetch *x, ath_err *e)

@@ -51,7 +51,7 @@ static const ath_routes group = {
 };
 static const ath_cap *const caps[] = { &group.cap, NULL };
 
-ATH_PLUGIN("routes-gateway", "1.0.0", "athena.catalog@1", "",
+ATH_PLUGIN("routes-gateway", "1.0.0", "athena.catalog@1 ?athena.cache@1", "",
            .summary = "Rows of the clients' databases", ATH_ARRAY(field, fields),
            .config_size = sizeof(struct gateway_config), .cap = caps, .init = gateway_init,
            .loop_init = gateway_loop_init, .loop_fini = gateway_loop_fini);
