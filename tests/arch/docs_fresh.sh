@@ -17,7 +17,7 @@ check() { # SAMPLE: accepted without a word when its variables are set; else the
     said=$(env -i ASAN_OPTIONS="${ASAN_OPTIONS:-}" POSTGRES_APP_URI=postgres://app@db.internal/app \
         POSTGRES_ATHENA_LOGGING_URI=postgres://athena@db.internal/athena "$athena" check-config --config "$1" 2>&1) || status=1
     case $said in
-    "$1: configuration accepted, 5 plugins, "[12]" clients") ;;
+    "$1: configuration accepted, "[0-9]*" plugins, "[12]" clients") ;;
     *) echo "$said" && status=1 ;;
     esac
     if said=$(env -i ASAN_OPTIONS="${ASAN_OPTIONS:-}" "$athena" check-config --config "$1" 2>&1); then
