@@ -14,6 +14,7 @@
 #include <zlib.h>
 
 #include "base/mem.h"
+#include "lib/accept.h"
 
 enum {
     PIECE = 16 * 1024,
@@ -162,44 +163,19 @@ void unpack_end(struct exchange *x)
 
 /* ---- who wants it packed, and what is worth it ---- */
 
-/* "0.8" in thousandths; what cannot be read is 1. */
-static unsigned weight_of(ath_str params)
-{
-    ath_str one;
-
-    while (str_next(&params, ';', &one)) {
-        unsigned v = 0, digits = 0;
-        one = str_trim(one);
-        if (one.n < 3 || (one.p[0] | 0x20) != 'q' || one.p[1] != '=')
-            continue;
-        if (one.p[2] == '1')
-            return 1000;
-        for (size_t i = 4; i < one.n && digits < 3 && one.p[i] >= '0' && one.p[i] <= '9'; i++) {
-            v = v * 10 + (unsigned)(one.p[i] - '0');
-            digits++;
-        }
-        for (; digits < 3; digits++)
-            v *= 10;
-        return v;
-    }
-    return 1000;
-}
-
 bool coding_accepts_gzip(ath_str list)
 {
     int gzip = -1, any = -1, identity = -1;
-    ath_str one;
+    unsigned weight;
+    ath_str name;
 
-    while (str_next(&list, ',', &one)) {
-        size_t n = str_find(one, ';');
-        ath_str name = str_trim(str_from(one.p, n));
-        int weight = (int)weight_of(str_after(one, n + 1));
+    while (accept_next(&list, &name, &weight)) {
         if (str_ieq(name, ATH_S("gzip")) || str_ieq(name, ATH_S("x-gzip")))
-            gzip = weight;
+            gzip = (int)weight;
         else if (str_is(name, "*"))
-            any = weight;
+            any = (int)weight;
         else if (str_ieq(name, ATH_S("identity")))
-            identity = weight;
+            identity = (int)weight;
     }
     if (gzip < 0)
         gzip = any;

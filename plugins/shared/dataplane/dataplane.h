@@ -6,7 +6,7 @@
  *     dp_bind(&dp, &f.root)                    names to relations and columns  needs dp.snapshot
  *     dp_rights(&dp, &f.root, ...)             what must be allowed first
  *     dp_fetch_sql(&dp, &f, &q)                one statement and its values    a pure function
- *     dp_fetch_rows(...)                       the result as JSON
+ *     dp_fetch_rows(...)                       the result as JSON, NDJSON or CSV
  *
  * The text of a statement depends on the shape of the request alone: values, limits and keys of JSON
  * paths are parameters with explicit types, names are the catalogue's and pass through buf_ident().
@@ -276,17 +276,24 @@ void dp_plan_use(const struct dp_plan *plan, const ath_str hole[DP_FEW], struct 
 void dp_plan_keep(struct dp_plans *p, const struct dp_plan_key *key, const struct dp *dp,
                   ath_str body, const struct dp_fetch *f, const struct dp_query *q);
 
-/* ---- the answer ---- */
+/* ---- the answer (in pieces: writer.h) ---- */
+
+enum dp_format {
+    DP_JSON,                     /* rows as objects between the envelope's members */
+    DP_NDJSON,                   /* an object a line, nothing else */
+    DP_CSV                       /* RFC 4180: a line of keys, then PostgreSQL's text; null is nothing */
+};
 
 struct dp_answer {
     ath_str cache_key;           /* 64 hex digits */
+    enum dp_format format;
     bool strip_nulls;
     uint32_t row_count;          /* set by dp_fetch_rows() */
     int64_t count;               /* the same; < 0: none was asked for */
     size_t data_from, data_to;   /* the same: where the array of rows stands in the body */
 };
 
-/* The whole body of a 200 answer, into `b`. */
+/* The whole body of a 200 answer, into `b`. Only JSON can be grouped. */
 int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query *q,
                   const ath_rows *rows, struct dp_answer *a, struct buf *b);
 

@@ -1,21 +1,49 @@
 /* The answer of a fetch: rows as JSON between the envelope's members, in the byte order of their
- * keys.
+ * keys; or rows alone, as NDJSON or CSV.
  *
  * Cells are typed text; each column's form and its key with quotes and colon are made once. When
  * the first row is written its size tells how much room all of them will take.
  */
-#include "dataplane/dataplane.h"
+#include "dataplane/writer.h"
 
+#include "lib/accept.h"
 #include "lib/json.h"
 
-struct column {
-    ath_str key;
-    ath_str prefix; /* ,"key": */
-    struct typed type;
-};
+/* ---- formats ---- */
+
+enum dp_format dp_format_of(ath_str accept)
+{
+    static const struct {
+        const char *name;
+        enum dp_format format;
+        bool named;
+    } known[] = { { "application/json", DP_JSON, true }, { "application/x-ndjson", DP_NDJSON, true },
+                  { "text/csv", DP_CSV, true },          { "application/*", DP_JSON, false },
+                  { "*/*", DP_JSON, false } };
+    enum dp_format best = DP_JSON;
+    unsigned most = 1, weight; /* weights are doubled: a name counts a little more than a star */
+    ath_str name;
+
+    while (accept_next(&accept, &name, &weight))
+        for (size_t i = 0; i < ATH_COUNT(known); i++)
+            if (str_ieq(name, str_of(known[i].name)) && 2 * weight + known[i].named > most) {
+                most = 2 * weight + known[i].named;
+                best = known[i].format;
+            }
+    return best;
+}
+
+const char *dp_format_type(enum dp_format format)
+{
+    return format == DP_JSON     ? "application/json"
+           : format == DP_NDJSON ? "application/x-ndjson"
+                                 : "text/csv; charset=utf-8; header=present";
+}
+
+/* ---- columns ---- */
 
 static void columns_of(const struct dp *dp, const struct dp_fetch *f, const ath_column *of,
-                       uint32_t n, struct column *to)
+                       uint32_t n, struct dp_column *to)
 {
     const struct dp_item *i = f->root.item;
     bool star = i && i->star;
@@ -23,7 +51,8 @@ static void columns_of(const struct dp *dp, const struct dp_fetch *f, const ath_
 
     if (f->keys && f->keys->n == n) {
         for (uint32_t c = 0; c < n; c++)
-            to[c] = (struct column){ .prefix = f->keys->prefix[c], .type = typed_of(of[c].type) };
+            to[c] =
+                (struct dp_column){ .prefix = f->keys->prefix[c], .type = typed_of(of[c].type) };
         return;
     }
     b = dp_buf(dp);
@@ -42,8 +71,23 @@ static void columns_of(const struct dp *dp, const struct dp_fetch *f, const ath_
         to[c].prefix.p = b.p + at;
 }
 
+/* A plan keeps keys as they are written in JSON only: back to what they are. */
+static ath_str plain_key(const struct dp *dp, const struct dp_column *c)
+{
+    ath_str quoted = str_from(c->prefix.p + 1, c->prefix.n - 2);
+    struct json_error why;
+    const struct json *v;
+
+    if (c->key.p)
+        return c->key;
+    v = json_read(quoted, (struct json_memory){ ath_host_->mem->alloc, dp->arena }, 1, &why);
+    return v ? v->text : ATH_S("");
+}
+
+/* ---- rows ---- */
+
 static void row_write(struct buf *b, const ath_rows *rows, uint32_t row, uint32_t skip,
-                      const struct column *c, uint32_t n, bool strip)
+                      const struct dp_column *c, uint32_t n, bool strip)
 {
     size_t from = b->n;
 
@@ -60,8 +104,72 @@ static void row_write(struct buf *b, const ath_rows *rows, uint32_t row, uint32_
     buf_char(b, '}');
 }
 
-/* "Plan Rows" of EXPLAIN's answer. */
-static int64_t plan_rows(const ath_rows *plan)
+/* A value of type json keeps its line breaks, which then stand between its tokens: no string holds
+ * one as it is. */
+static void one_line(struct buf *b, size_t from)
+{
+    for (size_t i = from; i < b->n; i++)
+        if (b->p[i] == '\n' || b->p[i] == '\r')
+            b->p[i] = ' ';
+    buf_char(b, '\n');
+}
+
+static bool needs_quotes(ath_str text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if (text.p[i] == '"' || text.p[i] == ',' || text.p[i] == '\n' || text.p[i] == '\r')
+            return true;
+    return text.n == 0;
+}
+
+static void csv_quoted(struct buf *b, ath_str text)
+{
+    char *at = buf_room(b, 2 * text.n + 2);
+
+    *at++ = '"';
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] == '"')
+            *at++ = '"';
+        *at++ = text.p[i];
+    }
+    *at++ = '"';
+    buf_end(b, at);
+}
+
+/* Null is nothing, an empty text is "". */
+static void csv_cell(struct buf *b, ath_str text)
+{
+    if (!text.p)
+        return;
+    if (needs_quotes(text))
+        csv_quoted(b, text);
+    else
+        buf_str(b, text);
+}
+
+static void csv_row(struct buf *b, const struct dp_writer *w, const ath_rows *rows, uint32_t row)
+{
+    for (uint32_t i = 0; i < w->columns; i++) {
+        if (i)
+            buf_char(b, ',');
+        csv_cell(b, ath_cell(rows, row, w->skip + i));
+    }
+    buf_lit(b, "\r\n");
+}
+
+static void csv_keys(struct buf *b, const struct dp *dp, const struct dp_writer *w)
+{
+    for (uint32_t i = 0; i < w->columns; i++) {
+        if (i)
+            buf_char(b, ',');
+        csv_cell(b, plain_key(dp, &w->column[i]));
+    }
+    buf_lit(b, "\r\n");
+}
+
+/* ---- counts ---- */
+
+int64_t dp_planned_rows(const ath_rows *plan)
 {
     static const char word[] = "\"Plan Rows\":";
     ath_str text = plan && ath_host_->pg->count(plan) ? ath_cell(plan, 0, 0) : (ath_str){ "", 0 };
@@ -79,10 +187,19 @@ static int64_t plan_rows(const ath_rows *plan)
     return v;
 }
 
+static int64_t estimate(const struct dp_fetch *f, int64_t planned, uint64_t n)
+{
+    int64_t seen = (f->root.offset > 0 ? f->root.offset : 0) + (int64_t)n;
+
+    if ((f->root.limit < 0 || (int64_t)n < f->root.limit) && (n || f->root.offset <= 0))
+        return seen; /* the last page was read: no need to guess */
+    return planned > seen ? planned : seen;
+}
+
 static int64_t count_of(const struct dp_fetch *f, const struct dp_query *q, const ath_rows *rows,
                         uint32_t n)
 {
-    int64_t seen = (f->root.offset > 0 ? f->root.offset : 0) + n, planned, exact = 0;
+    int64_t planned, exact = 0;
 
     if (f->count == DP_COUNT_NONE)
         return -1;
@@ -90,13 +207,13 @@ static int64_t count_of(const struct dp_fetch *f, const struct dp_query *q, cons
         str_i64(ath_cell(rows, 0, 0), &exact);
         return exact;
     }
-    planned = plan_rows(ath_host_->pg->next(rows));
+    planned = dp_planned_rows(ath_host_->pg->next(rows));
     if (f->count == DP_COUNT_PLANNED || f->head || !q->rows)
         return planned;
-    if ((f->root.limit < 0 || n < f->root.limit) && (n || f->root.offset <= 0))
-        return seen; /* the last page was read: no need to guess */
-    return planned > seen ? planned : seen;
+    return estimate(f, planned, n);
 }
+
+/* ---- at once ---- */
 
 static void room_for_all(struct buf *b, size_t from, uint32_t left)
 {
@@ -106,10 +223,9 @@ static void room_for_all(struct buf *b, size_t from, uint32_t left)
         buf_grow(b, (one + one / 8) * left + 256);
 }
 
-static void data_write(struct buf *b, const struct dp_table *t, const struct column *c, bool strip,
-                       size_t *at)
+static void data_write(struct buf *b, const struct dp_table *t, const struct dp_column *c,
+                       bool strip, size_t *at)
 {
-    buf_lit(b, ",\"data\":[");
     for (uint32_t i = 0; i < t->count; i++) {
         size_t from;
         if (i)
@@ -123,11 +239,10 @@ static void data_write(struct buf *b, const struct dp_table *t, const struct col
     }
     if (at)
         at[t->count] = b->n + 1; /* as if a comma followed */
-    buf_char(b, ']');
 }
 
 static int grouped(struct dp *dp, const struct dp_fetch *f, struct dp_table *t,
-                   const struct column *c, const struct dp_answer *a, struct buf *b)
+                   const struct dp_column *c, const struct dp_answer *a, struct buf *b)
 {
     ath_str *key = dp_new(dp, (t->columns + 1) * sizeof(*key));
     struct typed *type = dp_new(dp, (t->columns + 1) * sizeof(*type));
@@ -141,6 +256,41 @@ static int grouped(struct dp *dp, const struct dp_fetch *f, struct dp_table *t,
     return dp_group_write(dp, &f->group, t, a->cache_key, b);
 }
 
+static void head_write(struct buf *b, const struct dp_answer *a)
+{
+    buf_lit(b, "{\"cache_key\":\"");
+    buf_str(b, a->cache_key);
+    buf_char(b, '"');
+    if (a->count >= 0)
+        buf_json_int(b, "count", a->count);
+    buf_lit(b, ",\"data\":[");
+}
+
+static void message_write(struct buf *b, uint64_t rows)
+{
+    buf_lit(b, ",\"message\":\"Fetched ");
+    buf_u64(b, rows);
+    buf_lit(b, " rows\"");
+}
+
+/* Rows alone: what has no place for anything beside them cannot be grouped. */
+static int rows_alone(struct dp *dp, const struct dp_fetch *f, const struct dp_table *t,
+                      struct dp_column *c, const struct dp_answer *a, struct buf *b)
+{
+    struct dp_writer w = { .f = f,
+                           .column = c,
+                           .columns = t->columns,
+                           .skip = t->column,
+                           .format = a->format,
+                           .strip = a->strip_nulls };
+
+    if (w.format == DP_CSV)
+        csv_keys(b, dp, &w);
+    if (t->count)
+        dp_writer_rows(&w, t->rows, b);
+    return 0;
+}
+
 int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query *q,
                   const ath_rows *rows, struct dp_answer *a, struct buf *b)
 {
@@ -150,8 +300,8 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
                           .column = skip,
                           .columns = n > skip ? n - skip : 0,
                           .count = q->rows ? ath_host_->pg->count(rows) : 0 };
-    struct column *c = dp_new(dp, (t.columns + 1) * sizeof(*c));
-    size_t *at = NULL, data_from;
+    struct dp_column *c = dp_new(dp, (t.columns + 1) * sizeof(*c));
+    size_t *at = NULL;
     int rc;
 
     if (q->counted && t.count && !ath_cell(rows, 0, 1).p)
@@ -160,22 +310,75 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
     a->row_count = t.count;
     a->count = count_of(f, q, rows, t.count);
     buf_grow(b, 511);
-    buf_lit(b, "{\"cache_key\":\"");
-    buf_str(b, a->cache_key);
-    buf_char(b, '"');
-    if (a->count >= 0)
-        buf_json_int(b, "count", a->count);
-    data_from = b->n + sizeof(",\"data\":") - 1;
+    if (a->format != DP_JSON)
+        return rows_alone(dp, f, &t, c, a, b);
+    head_write(b, a);
+    a->data_from = b->n - 1;
     if (f->group.by.n)
         t.at = at = dp_new(dp, (t.count + 1) * sizeof(*at));
     data_write(b, &t, c, a->strip_nulls, at);
-    a->data_from = data_from;
+    buf_char(b, ']');
     a->data_to = b->n;
-    buf_lit(b, ",\"message\":\"Fetched ");
-    buf_u64(b, t.count);
-    buf_lit(b, " rows\"");
+    message_write(b, t.count);
     if (f->group.by.n && (rc = grouped(dp, f, &t, c, a, b)) < 0)
         return rc;
     buf_lit(b, ",\"status\":\"success\"}");
     return 0;
+}
+
+/* ---- in pieces ---- */
+
+void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *f,
+                     const struct dp_query *q, const ath_rows *first, int64_t planned,
+                     struct dp_answer *a, struct buf *b)
+{
+    const ath_column *of;
+    uint32_t n = ath_host_->pg->columns(first, &of);
+
+    *w = (struct dp_writer){ .f = f,
+                             .skip = q->counted ? 2 : 0,
+                             .format = a->format,
+                             .strip = a->strip_nulls,
+                             .planned = planned };
+    w->columns = n > w->skip ? n - w->skip : 0;
+    w->column = dp_new(dp, (w->columns + 1) * sizeof(*w->column));
+    columns_of(dp, f, of + w->skip, w->columns, w->column);
+    a->count = f->count == DP_COUNT_PLANNED ? planned : -1;
+    if (f->count == DP_COUNT_EXACT)
+        str_i64(ath_cell(first, 0, 0), &a->count);
+    if (w->format == DP_JSON)
+        head_write(b, a);
+    else if (w->format == DP_CSV)
+        csv_keys(b, dp, w);
+}
+
+void dp_writer_rows(struct dp_writer *w, const ath_rows *rows, struct buf *b)
+{
+    uint32_t n = ath_host_->pg->count(rows);
+
+    for (uint32_t i = 0; i < n; i++, w->rows++) {
+        size_t from = b->n + (w->format == DP_JSON && w->rows);
+        if (w->format == DP_CSV) {
+            csv_row(b, w, rows, i);
+        } else {
+            if (from > b->n)
+                buf_char(b, ',');
+            row_write(b, rows, i, w->skip, w->column, w->columns, w->strip);
+            if (w->format == DP_NDJSON)
+                one_line(b, from);
+        }
+        if (i == 0)
+            room_for_all(b, from, n - 1);
+    }
+}
+
+void dp_writer_end(struct dp_writer *w, struct buf *b)
+{
+    if (w->format != DP_JSON)
+        return;
+    buf_char(b, ']');
+    if (w->f->count == DP_COUNT_ESTIMATED)
+        buf_json_int(b, "count", estimate(w->f, w->planned, w->rows));
+    message_write(b, w->rows);
+    buf_lit(b, ",\"status\":\"success\"}");
 }

@@ -1,7 +1,7 @@
 /* Results as answers: envelope, keys, null keys, counts, and the buckets of a page. */
 #include "base/arena.h"
 #include "base/err.h"
-#include "dataplane/dataplane.h"
+#include "dataplane/writer.h"
 #include "support/check_main.h"
 #include "support/fakecatalog.h"
 #include "support/testhost.h"
@@ -187,8 +187,185 @@ START_TEST(what_cannot_be_grouped_is_refused_as_published)
 }
 END_TEST
 
+/* ---- formats, and pieces ---- */
+
+struct asked {
+    struct dp dp;
+    struct dp_fetch f;
+    struct dp_query q;
+    struct dp_answer a;
+};
+
+static void prepare(struct asked *x, const char *body, enum dp_format format)
+{
+    struct dp_limits limits = { 0 };
+    struct json_error why;
+
+    *x = (struct asked){ .dp = { .arena = &arena, .e = &error, .catalog = &fake_catalog_api },
+                         .a = { .cache_key = ATH_S(KEY), .format = format } };
+    err_reset(&error);
+    x->dp.snapshot = fake_catalog_recorded(&arena);
+    ck_assert_int_eq(dp_read_fetch(&x->dp, json_read(str_of(body), JSON_ARENA(&arena), 1000, &why), &limits, &x->f), 0);
+    ck_assert(dp_bind(&x->dp, &x->f.root) == 0 && dp_fetch_sql(&x->dp, &x->f, &x->q) == 0);
+}
+
+static void expect_text(const char *body, enum dp_format format, const struct fake_rows *rows, const char *want)
+{
+    struct buf b = BUF_HEAP;
+    struct asked x;
+
+    prepare(&x, body, format);
+    ck_assert_int_eq(dp_fetch_rows(&x.dp, &x.f, &x.q, fake_rows(rows), &x.a, &b), 0);
+    ck_assert_str_eq(buf_view(&b).p, want);
+    buf_free(&b);
+    arena_free(&arena);
+}
+
+START_TEST(csv_is_rfc_4180_with_postgresqls_text)
+{
+    const ath_column c[] = { { ATH_S("id"), 23, 0, 0, 0 }, { ATH_S("name"), 25, 0, 0, 0 } };
+    const char *const cell[] = { "1",  "plain", "2",  NULL,     "3",   "",           "4",       "a,b",
+                                 NULL, "\"",    "-5", "l\r\nm", "t\t", "\xc3\xa9 ;", "{\"a\"}", " x " };
+    const struct fake_rows rows = { c, 2, 8, cell, NULL }, none = { c, 2, 0, NULL, NULL };
+
+    expect_text("{\"table_name\":\"owners\",\"select\":[{\"kind\":\"column\",\"name\":\"id\"},{\"kind\":\"column\",\"name\":\"name\",\"alias\":\"na\\\"m, e\"}]}", DP_CSV, &rows,
+                "id,\"na\"\"m, e\"\r\n1,plain\r\n2,\r\n3,\"\"\r\n4,\"a,b\"\r\n,\"\"\"\"\r\n-5,\"l\r\nm\"\r\n"
+                "t\t,\xc3\xa9 ;\r\n\"{\"\"a\"\"}\", x \r\n");
+    expect_text("{\"table_name\":\"owners\",\"columns\":[\"id\",\"name\"]}", DP_CSV, &none, "id,name\r\n");
+    expect_text("{\"table_name\":\"owners\"}", DP_CSV, &none, "id,name\r\n");
+}
+END_TEST
+
+START_TEST(ndjson_is_an_object_a_line)
+{
+    const ath_column c[] = { { ATH_S("id"), 23, 0, 0, 0 }, { ATH_S("name"), 114, 0, 0, 0 } };
+    const char *const cell[] = { "1", "{\n \"a\":\r\n \"x\\ny\"}", NULL, NULL };
+    const struct fake_rows rows = { c, 2, 2, cell, NULL }, none = { c, 2, 0, NULL, NULL };
+
+    expect_text("{\"table_name\":\"owners\",\"columns\":[\"id\",\"name\"]}", DP_NDJSON, &rows,
+                "{\"id\":1,\"name\":{  \"a\":   \"x\\ny\"}}\n{\"id\":null,\"name\":null}\n");
+    expect_text("{\"table_name\":\"owners\"}", DP_NDJSON, &none, "");
+}
+END_TEST
+
+/* A plan knows keys as JSON has them. */
+START_TEST(csv_of_a_plan_has_its_keys)
+{
+    const ath_column c[] = { { ATH_S("id"), 23, 0, 0, 0 } };
+    const char *const cell[] = { "1" };
+    const struct fake_rows rows = { c, 1, 1, cell, NULL };
+    ath_str prefix = ATH_S(",\"a\\\"\\u00e9\":");
+    struct dp_keys keys = { .n = 1, .prefix = &prefix };
+    struct buf b = BUF_HEAP;
+    struct asked x;
+
+    prepare(&x, "{\"table_name\":\"owners\",\"columns\":[\"id\"]}", DP_CSV);
+    x.f.keys = &keys;
+    ck_assert_int_eq(dp_fetch_rows(&x.dp, &x.f, &x.q, fake_rows(&rows), &x.a, &b), 0);
+    ck_assert_str_eq(b.p, "\"a\"\"\xc3\xa9\"\r\n1\r\n");
+    buf_free(&b);
+    arena_free(&arena);
+}
+END_TEST
+
+START_TEST(pieces_are_the_whole)
+{
+    static const char *const bodies[] = { "{\"table_name\":\"owners\",\"columns\":[\"id\",\"name\"]}", "{\"table_name\":\"owners\"}",
+                                          "{\"table_name\":\"owners\",\"count\":\"exact\",\"columns\":[\"id\",\"name\"]}" };
+    const ath_column c[] = { { ATH_S("n"), 20, 0, 0, 0 }, { ATH_S("bool"), 16, 0, 0, 0 }, { ATH_S("id"), 23, 0, 0, 0 }, { ATH_S("name"), 25, 0, 0, 0 } };
+    const char *const cell[] = { "5", "t", "1", "a", "5", "t", "2", NULL, "5", "t", "3", "c\"", "5", "t", "4", "", "5", "t", "5", "e" };
+    const char *plain[10];
+
+    for (int i = 0; i < 10; i++)
+        plain[i] = cell[i / 2 * 4 + 2 + i % 2];
+    for (size_t i = 0; i < ATH_COUNT(bodies); i++)
+        for (enum dp_format format = DP_JSON; format <= DP_CSV; format++) {
+            bool counted = i == 2;
+            uint32_t n = counted ? 4 : 2;
+            const ath_column *of = counted ? c : c + 2;
+            const char *const *at = counted ? cell : plain;
+            const struct fake_rows all = { of, n, 5, at, NULL }, first = { of, n, 2, at, NULL }, second = { of, n, 3, at + 2 * n, NULL };
+            struct buf whole = BUF_HEAP, b = BUF_HEAP;
+            struct dp_writer w;
+            struct asked x;
+            prepare(&x, bodies[i], format);
+            ck_assert_int_eq(dp_fetch_rows(&x.dp, &x.f, &x.q, fake_rows(&all), &x.a, &whole), 0);
+            dp_writer_begin(&w, &x.dp, &x.f, &x.q, fake_rows(&first), 0, &x.a, &b);
+            dp_writer_rows(&w, fake_rows(&first), &b);
+            dp_writer_rows(&w, fake_rows(&second), &b);
+            dp_writer_end(&w, &b);
+            ck_assert_str_eq(b.p, whole.p);
+            ck_assert_uint_eq(w.rows, 5);
+            ck_assert_int_eq(x.a.count, counted ? 5 : -1);
+            buf_free(&whole);
+            buf_free(&b);
+            arena_free(&arena);
+        }
+}
+END_TEST
+
+START_TEST(an_estimate_of_pieces_stands_behind_them)
+{
+    const ath_column c[] = { { ATH_S("id"), 23, 0, 0, 0 } };
+    const char *const cell[] = { "1", "2" };
+    const struct fake_rows rows = { c, 1, 2, cell, NULL };
+    static const struct {
+        const char *options, *want;
+    } one[] = { { "\"count\":\"estimated\"", "{\"cache_key\":\"" KEY "\",\"data\":[{\"id\":1},{\"id\":2}],\"count\":2,\"message\":\"Fetched 2 rows\",\"status\":\"success\"}" },
+                { "\"count\":\"estimated\",\"limit\":2", "{\"cache_key\":\"" KEY "\",\"data\":[{\"id\":1},{\"id\":2}],\"count\":900,\"message\":\"Fetched 2 rows\",\"status\":\"success\"}" },
+                { "\"count\":\"planned\"", "{\"cache_key\":\"" KEY "\",\"count\":900,\"data\":[{\"id\":1},{\"id\":2}],\"message\":\"Fetched 2 rows\",\"status\":\"success\"}" } };
+
+    for (size_t i = 0; i < ATH_COUNT(one); i++) {
+        struct buf b = BUF_HEAP;
+        struct dp_writer w;
+        struct asked x;
+        char body[200];
+        snprintf(body, sizeof(body), "{\"table_name\":\"owners\",\"columns\":[\"id\"],%s}", one[i].options);
+        prepare(&x, body, DP_JSON);
+        dp_writer_begin(&w, &x.dp, &x.f, &x.q, fake_rows(&rows), 900, &x.a, &b);
+        dp_writer_rows(&w, fake_rows(&rows), &b);
+        dp_writer_end(&w, &b);
+        ck_assert_str_eq(b.p, one[i].want);
+        buf_free(&b);
+        arena_free(&arena);
+    }
+}
+END_TEST
+
+START_TEST(formats_by_accept)
+{
+    static const struct {
+        const char *accept;
+        enum dp_format format;
+    } one[] = { { "", DP_JSON },
+                { "*/*", DP_JSON },
+                { "application/json", DP_JSON },
+                { "text/csv", DP_CSV },
+                { "Text/CSV; header=present", DP_CSV },
+                { "application/x-ndjson", DP_NDJSON },
+                { "text/csv, */*", DP_CSV },
+                { "*/*, text/csv", DP_CSV },
+                { "text/csv;q=0.5, */*", DP_JSON },
+                { "text/csv;q=0.5, application/json;q=0.4", DP_CSV },
+                { "application/json, text/csv", DP_JSON },
+                { "text/csv, application/json", DP_CSV },
+                { "text/csv;q=0", DP_JSON },
+                { "text/csv;q=0, application/x-ndjson;q=0.001", DP_NDJSON },
+                { "application/json, text/plain, */*", DP_JSON },
+                { "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", DP_JSON },
+                { "text/html", DP_JSON },
+                { "text/*", DP_JSON },
+                { ",;,", DP_JSON } };
+
+    for (size_t i = 0; i < ATH_COUNT(one); i++)
+        ck_assert_msg(dp_format_of(str_of(one[i].accept)) == one[i].format, "%s", one[i].accept);
+}
+END_TEST
+
 SUITE("rows", rows_have_the_requested_keys, a_star_takes_its_keys_from_the_result,
       counts_come_with_the_rows_or_without_any,
       planned_counts_are_the_plans_and_estimated_ones_no_less_than_seen,
       pages_are_grouped_and_summed_exactly, sums_keep_sign_and_digits,
-      times_fall_into_days_hours_and_minutes, what_cannot_be_grouped_is_refused_as_published)
+      times_fall_into_days_hours_and_minutes, what_cannot_be_grouped_is_refused_as_published,
+      csv_is_rfc_4180_with_postgresqls_text, ndjson_is_an_object_a_line, csv_of_a_plan_has_its_keys,
+      pieces_are_the_whole, an_estimate_of_pieces_stands_behind_them, formats_by_accept)
