@@ -60,8 +60,6 @@ static void fork_destroy(ath_task *t)
     free(fork_of(t));
 }
 
-static const struct task_type fork_type = { "fork", fork_end, fork_destroy };
-
 /* By the parent: canceling reaches children by itself, so only leaving is left to do. */
 static void fork_stop(struct op *o)
 {
@@ -81,7 +79,7 @@ static void fork_release(struct op *o)
     task_unref(&f->task);
 }
 
-void fork_report(ath_task *t)
+static void fork_report(ath_task *t)
 {
     struct fork *f = fork_of(t);
     struct op *o = t->report;
@@ -99,6 +97,10 @@ void fork_report(ath_task *t)
         err_copy(op_err(o), &f->err);
     op_finish(o, rc);
 }
+
+static const struct task_type fork_type = {
+    .name = "fork", .end = fork_end, .destroy = fork_destroy, .report = fork_report,
+};
 
 /* The first step runs later, like everything that a call starts. */
 static int run_first(ath_task *t, const ath_done *d, ath_err *e)
@@ -212,7 +214,9 @@ static void spread_destroy(ath_task *t)
     loop_post(s->home, spread_over, s);
 }
 
-static const struct task_type spread_type = { "fork", spread_end, spread_destroy };
+static const struct task_type spread_type = {
+    .name = "fork", .end = spread_end, .destroy = spread_destroy,
+};
 
 static void spread_start(void *arg)
 {
@@ -325,7 +329,9 @@ static void begun_destroy(ath_task *t)
     free(list_entry(t, struct begun, task));
 }
 
-static const struct task_type begun_type = { "background", begun_end, begun_destroy };
+static const struct task_type begun_type = {
+    .name = "background", .end = begun_end, .destroy = begun_destroy,
+};
 
 static void begun_start(void *arg)
 {

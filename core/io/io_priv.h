@@ -15,12 +15,6 @@ void resolver_free(ath_loop *l);
 /* Tasks that task_begin() has posted and no loop has seen yet. */
 uint64_t begun_waiting(void);
 
-/* The name of the plugin whose code a task runs, or "core". */
-const char *task_owner(const ath_task *t);
-
-/* The last reference of a fork went: its parent is told, and then it is freed. */
-void fork_report(ath_task *t);
-
 /* The task has ended with `rc` or is gone: what it reads is dropped, what it owns ends with a failure. */
 void stream_task_over(ath_task *t, int rc);
 

@@ -149,7 +149,7 @@ void task_unref(ath_task *t)
     if (--t->refs > 0)
         return;
     if (t->report)
-        fork_report(t); /* which keeps it until the parent was told */
+        t->type->report(t); /* which keeps it until the parent was told */
     else
         task_free(t);
 }

@@ -41,6 +41,10 @@ struct task_type {
     void (*end)(ath_task *t, int rc, const ath_err *e, const ath_done *result);
     /* Frees the object that the task is embedded in, after its arena was freed. */
     void (*destroy)(ath_task *t);
+    /* The last reference of a task with a `report` went: that operation is finished by it, and then
+     * the task is freed. NULL: it is never reported. */
+    void (*report)(ath_task *t);
+    bool top;                    /* what a root is: a request, also one below another task */
 };
 
 struct ath_task {
@@ -51,7 +55,8 @@ struct ath_task {
     ath_loop *loop;
     ath_task *parent;
     struct list children, sibling, ops;
-    struct op *report;           /* of a fork: the parent's operation that waits for it */
+    struct op *report;           /* of a fork or a called request: the parent's operation that waits
+                                  * for it */
     struct db_client *client;    /* whose database an empty ath_query.client means; NULL: none */
     uint64_t db_sent_ns, db_done_ns; /* of a root: when its first query left and when the last one
                                   * ended, by clock_ns(); 0: none did. Queries of its own loop */
@@ -105,6 +110,7 @@ int task_may_start(ath_task *t, ath_err *e);
 
 /* How messages name whose code it was; set once, before the first task. */
 void task_self_name(const char *(*name)(const ath_self *self));
+const char *task_owner(const ath_task *t); /* the plugin whose code it runs, or "core" */
 
 /* Absolute, by loop_now_ms(); 0: none. When it passes, the task is ended with ATH_E_TIMEOUT. */
 void task_deadline(ath_task *t, uint64_t at_ms);
@@ -119,10 +125,10 @@ struct task_hold {
 void task_hold(ath_task *t, struct task_hold *h);
 void task_let_go(struct task_hold *h); /* over() is not called any more */
 
-/* The request, job or command at the top. */
+/* The request, job or command that it is work of. */
 static inline ath_task *task_root(ath_task *t)
 {
-    while (t->parent)
+    while (t->parent && !t->type->top)
         t = t->parent;
     return t;
 }

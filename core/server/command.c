@@ -208,7 +208,7 @@ static int run_first(ath_task *t, void *arg, ath_err *e)
 
 static void command_start(void *arg)
 {
-    static const struct task_type type = { "command", command_end, command_destroy };
+    static const struct task_type type = { .name = "command", .end = command_end, .destroy = command_destroy };
     static const int number[] = { SIGINT, SIGTERM };
     struct command *c = arg;
     ath_loop *l = loops_control(&c->loops);

@@ -43,7 +43,7 @@ static void p_destroy(ath_task *t)
     loop_stop(l);
 }
 
-static const struct task_type p_type = { "probe", p_end, p_destroy };
+static const struct task_type p_type = { .name = "probe", .end = p_end, .destroy = p_destroy };
 
 static void run(ath_run *fn, void *arg)
 {

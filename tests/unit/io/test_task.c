@@ -52,7 +52,7 @@ static void probe_destroy(ath_task *t)
     maybe_stop();
 }
 
-static const struct task_type probe_type = { "probe", probe_end, probe_destroy };
+static const struct task_type probe_type = { .name = "probe", .end = probe_end, .destroy = probe_destroy };
 
 static void setup(void)
 {

@@ -39,7 +39,7 @@ static void job_destroy(ath_task *t)
     sem_post(&((struct job *)t)->ended);
 }
 
-static const struct task_type job_type = { "job", job_end, job_destroy };
+static const struct task_type job_type = { .name = "job", .end = job_end, .destroy = job_destroy };
 
 static void job_start(void *arg)
 {
