@@ -13,7 +13,7 @@
 enum { PHASE_NEXT = 0, PHASE_WAIT = 1, PHASE_DONE = 2 };
 
 struct phase {
-    const char *name;            /* "route", "cors", "auth", "body", "ready", "handler" */
+    const char *name;            /* "before", "route", "cors", "auth", "body", "ready", "handler" */
     int (*run)(struct req *r, ath_err *e);
 };
 
@@ -41,8 +41,17 @@ struct http_cors {
 /* Who is told by Server-Timing how long its request took, on routes that have a client. */
 enum http_timing { TIMING_ASKED, TIMING_ALWAYS, TIMING_NEVER };
 
+/* What a plugin does to a request before it is routed (ath_routes.before). */
+struct http_hook {
+    ath_handler *run;
+    ath_self *self;
+    const int32_t *open;         /* its group's gate; NULL: always open */
+};
+
 struct http {
     struct router *router;
+    const struct http_hook *hook;
+    uint32_t hook_count;
     const struct phase *phase;
     uint32_t phase_count;
     struct http_limits limits;
@@ -58,6 +67,7 @@ struct http {
 };
 
 /* The phases that are http's own; the server lists them among its own. */
+int phase_before(struct req *r, ath_err *e);  /* the hooks */
 int phase_route(struct req *r, ath_err *e);   /* 404, 405 */
 int phase_cors(struct req *r, ath_err *e);    /* answers a preflight */
 int phase_body(struct req *r, ath_err *e);    /* waits until it is there: 413, 400 */

@@ -2,11 +2,13 @@
  *
  *     acceptor.c --fd--> conn.c   sockets, limits, the two directions of a connection
  *                        parse.c  bytes -> llhttp -> exchange; what we refuse beyond llhttp
+ *                        before.c what plugins do to a request before it is routed
  *                        phase.c  exchange -> phases -> handler; bodies
  *                        reply.c  answer -> head, envelope
  *                        coding.c bodies and answers that are packed
  *                        out.c    answers -> socket, in order
- *                        name.c   names of header fields
+ *                        name.c   names of header fields, targets
+ *     call.c   --fetch-> phase.c  requests of our own
  *
  * An exchange is a request with what its connection keeps about it. It stands in conn.queue from
  * the end of its head until its answer was written out, then in conn.leaving until the socket has
@@ -153,6 +155,11 @@ static inline struct exchange *exchange_at(struct list *node)
     return (struct exchange *)list_entry(node, struct req, node);
 }
 
+static inline bool is_preflight(const struct exchange *x)
+{
+    return x->asked_method.n && str_is(x->req.method, "OPTIONS");
+}
+
 static inline const struct http_limits *conn_limits(const struct conn *c)
 {
     return &c->hl->http->limits;
@@ -181,9 +188,12 @@ bool parse_traceparent(ath_str text, struct exchange *x);
 /* name.c */
 void name_lower(char *p, size_t n);                       /* ASCII */
 bool name_is_good(ath_str s);                             /* visible ASCII, no capital, no colon */
+bool target_is_good(ath_str s, const char *but);          /* printable, none of `but` */
 
 /* phase.c */
 void exchange_enter(struct exchange *x);                  /* its head is complete and sound */
+void ids_make(struct exchange *x);
+void request_run(struct req *r);                          /* its phases, from where it is */
 void conn_start_some(struct conn *c);                     /* those whose turn it is */
 void body_bytes(struct exchange *x, ath_str bytes);
 void body_end(struct exchange *x);
@@ -192,6 +202,13 @@ bool body_waits(const struct exchange *x);                /* BODY_STREAM: no mor
 void body_add(struct exchange *x, ath_str bytes);         /* unpacked */
 void body_done(struct exchange *x);
 void body_over(struct exchange *x, uint64_t most);
+
+/* call.c: what a connection does for its requests */
+void call_answered(struct req *r);
+void call_wants_body(struct req *r);                      /* a phase has said what becomes of it */
+bool call_take_body(struct req *r);                       /* as it lies; false: it comes in pieces */
+void call_report(ath_task *t);
+void call_free(struct req *r);
 
 /* req.c */
 void args_decode(ath_arena *a, ath_str text, ath_pair **ret, uint32_t *ret_n);

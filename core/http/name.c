@@ -65,3 +65,11 @@ bool name_is_good(ath_str s)
             return false;
     return good_8(s.p + s.n - 8);
 }
+
+bool target_is_good(ath_str s, const char *but)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7F || strchr(but, s.p[i]))
+            return false;
+    return true;
+}

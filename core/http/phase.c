@@ -29,7 +29,7 @@ static void put_plain(char ret[33], const char id[UUID_TEXT])
 }
 
 /* The trace: the caller's, or one of the request's own whose id is the request id. */
-static void ids_make(struct exchange *x)
+void ids_make(struct exchange *x)
 {
     struct req *r = &x->req;
 
@@ -58,7 +58,7 @@ void exchange_enter(struct exchange *x)
     conn_start_some(c);
 }
 
-static void phases_run(struct req *r)
+void request_run(struct req *r)
 {
     const struct http *h = r->http;
 
@@ -88,7 +88,7 @@ void conn_start_some(struct conn *c)
         first = false;
         if (!x->started) {
             x->started = true;
-            phases_run(&x->req);
+            request_run(&x->req);
         }
     }
 }
@@ -100,15 +100,10 @@ void req_resume(struct req *r, int rc, const ath_err *e)
     if (rc < 0)
         task_end(&r->task, rc, e, NULL);
     else
-        phases_run(r);
+        request_run(r);
 }
 
 /* ---- the phases that are http's own ---- */
-
-static bool is_preflight(const struct exchange *x)
-{
-    return x->asked_method.n && str_is(x->req.method, "OPTIONS");
-}
 
 static int no_route(struct req *r, ath_err *e)
 {
@@ -134,7 +129,7 @@ static int set_deadline(struct req *r, uint64_t began_ms, ath_err *e)
         if (ms == 0 || asked < ms)
             ms = asked;
     }
-    if (ms)
+    if (ms && (!r->task.deadline.at_ms || began_ms + ms < r->task.deadline.at_ms))
         task_deadline(&r->task, began_ms + ms);
     return PHASE_NEXT;
 }
@@ -224,6 +219,8 @@ static void kick(struct req *r)
 {
     if (r->conn)
         loop_defer(r->task.loop, &r->conn->flush);
+    else if (r->call)
+        call_wants_body(r);
 }
 
 static void from_room(ath_stream *s, void *impl)
@@ -291,6 +288,8 @@ int phase_body(struct req *r, ath_err *e)
         return too_large(e, most);
     if (r->match.route->def.flags & ATH_RT_BODY)
         body_stream(x);
+    else if (r->call && call_take_body(r))
+        return PHASE_NEXT;
     else
         body_keep(x);
     if (x->wants_continue || !r->conn || !r->conn->piece)
@@ -425,15 +424,24 @@ static void request_ended(ath_task *t, int rc, const ath_err *e, const ath_done 
     body_let_go(exchange_of(r));
     if (r->conn)
         conn_answered(r->conn);
+    else if (r->call)
+        call_answered(r);
 }
 
 static void request_destroy(ath_task *t)
 {
-    exchange_free(exchange_of(req_of(t)));
+    struct req *r = req_of(t);
+
+    if (r->call)
+        call_free(r);
+    else
+        exchange_free(exchange_of(r));
 }
 
 const struct task_type request_type = {
     .name = "request",
     .end = request_ended,
     .destroy = request_destroy,
+    .report = call_report,
+    .top = true,
 };

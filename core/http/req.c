@@ -360,6 +360,8 @@ static void on_sending(ath_stream *s, void *impl)
     (void)s;
     if (r->conn)
         conn_answered(r->conn);
+    else if (r->call)
+        call_answered(r);
 }
 
 int req_send(ath_req *t, int status, const char *type, ath_stream *body)
@@ -384,5 +386,7 @@ int req_send(ath_req *t, int status, const char *type, ath_stream *body)
     stream_consume(body, on_sending, r);
     if (r->conn)
         conn_answered(r->conn);
+    else if (r->call)
+        call_answered(r);
     return 0;
 }

@@ -13,6 +13,7 @@
 #include "lib/buf.h"
 
 struct conn;
+struct call;
 
 /* How a request ended, for the one event. */
 enum req_ending {
@@ -32,6 +33,7 @@ enum req_mark { MARK_FIRST_BYTE, MARK_HEAD, MARK_BODY, MARK_HANDLER, MARK_REPLY,
 struct req {
     ath_task task;               /* first */
     struct conn *conn;           /* NULL: it came by `call`, or the client has left */
+    struct call *call;           /* it came by `call` (call.h); NULL: from a client */
     struct list node;            /* among the connection's, in order */
     const struct http *http;
     /* what came; lives as long as the request, each text ended by NUL */
@@ -55,6 +57,9 @@ struct req {
     ath_str  client_name;        /* trimmed, case kept; empty: none */
     ath_who  who;
     bool     asked;              /* allow() was called */
+    bool     before;             /* the hooks run right now: it may be rewritten */
+    bool     rewritten;          /* path and query are not those of `target` any more */
+    ath_err *refusal;            /* for who passes the key check; NULL: none */
     /* the answer */
     int      status;
     ath_str  type;
@@ -102,6 +107,13 @@ void req_note(ath_req *r, const ath_fact *f);
 void req_set(ath_req *r, const char *name, ath_str value);
 int req_reply(ath_req *r, int status, const char *type, ath_str body);
 int req_send(ath_req *r, int status, const char *type, ath_stream *body);
+
+/* In a hook before routing alone: "path", "query", "client", "without" (a header). */
+void req_rewrite(ath_req *r, const char *what, ath_str value);
+void req_refuse(ath_req *r, const ath_err *e);
+
+/* The path as the client sent it. */
+ath_str req_asked_path(const struct req *r);
 
 /* req_header() for a name of known length. */
 ath_str req_find(const struct req *r, ath_str name);

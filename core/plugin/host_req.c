@@ -1,5 +1,6 @@
 /* ath_req_api: requests. Rights are asked through the server's hook. */
-#include "http/http.h"
+#include "http/call.h"
+#include "plugin/abi.h"
 #include "plugin/host.h"
 
 static int allow(ath_req *t, const ath_right *right, uint32_t n, ath_err *e)
@@ -23,6 +24,14 @@ static void who(ath_req *t, ath_who *ret)
     ret->size = size;
 }
 
+static int call(ath_task *t, const ath_fetch *f, ath_then *then, void *arg, ath_err *e)
+{
+    ath_fetch ours;
+
+    abi_copy(&ours, sizeof(ours), f, f->size);
+    return call_start(t, &ours, then, arg, e);
+}
+
 const ath_req_api host_req = {
     .size = sizeof(host_req),
     .info = req_info,
@@ -35,6 +44,9 @@ const ath_req_api host_req = {
     .allow = allow,
     .note = req_note,
     .set = req_set,
+    .rewrite = req_rewrite,
+    .refuse = req_refuse,
     .reply = req_reply,
     .send = req_send,
+    .call = call,
 };

@@ -8,7 +8,7 @@
 
 #include <dlfcn.h>
 
-#include "http/router.h"
+#include "http/http.h"
 #include "log/metric.h"
 #include "lib/buf.h"
 #include "plugin/call.h"
@@ -374,6 +374,22 @@ int registry_routes(struct registry *r, struct router *router, ath_err *e)
                 registry_refuse(r, c->self->name, c->self->optional, &why);
         }
     return verdict(r, e);
+}
+
+uint32_t registry_hooks(struct registry *r, const struct http_hook **ret)
+{
+    struct http_hook *hook;
+    struct capability *c;
+    uint32_t n = 0, groups = 0;
+
+    while (registry_cap(r, ATH_CAP_ROUTES, groups))
+        groups++;
+    hook = arena_alloc(&r->arena, (groups + 1) * sizeof(*hook));
+    for (uint32_t i = 0; (c = registry_cap(r, ATH_CAP_ROUTES, i)); i++)
+        if (c->routes.before)
+            hook[n++] = (struct http_hook){ c->routes.before, c->self, &c->open };
+    *ret = hook;
+    return n;
 }
 
 static bool field_same(const ath_field *f, const char *a, const char *b)

@@ -11,6 +11,7 @@
 
 #include "plugin/registry.h"
 
+struct http_hook;
 struct router;
 
 /* Fills `config` from the section of that name by `count` fields; texts live in the arena or as
@@ -47,6 +48,9 @@ int registry_load_command(struct registry *r, const struct load_options *o, cons
 /* Enters all routes. A route that is there already is a refusal of the plugin that comes later. < 0
  * as for registry_load(). */
 int registry_routes(struct registry *r, struct router *router, ath_err *e);
+
+/* What plugins do to requests before routing, providers first; *ret lives as long as the registry. */
+uint32_t registry_hooks(struct registry *r, const struct http_hook **ret);
 
 /* Reads all configurations again. When all are good, fields marked ATH_CF_RELOAD take their new
  * values for tasks that begin from now on, and *ret_changed says whether there were any; otherwise

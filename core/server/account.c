@@ -73,7 +73,7 @@ static void account_fill(struct account *a, struct req *r)
 
     a->r = r;
     a->route = r->match.route;
-    a->group = a->route ? a->route->group : route_group(r->path);
+    a->group = a->route ? a->route->group : route_group(req_asked_path(r));
     a->status = final_status(r);
     a->duration_ns = later(r->mark[MARK_FIRST_BYTE], answered);
     a->span = log_wants(ATH_INFO, http_source);
@@ -85,7 +85,7 @@ static void put_common(struct account *a)
     const struct req *r = a->r;
 
     a->method = put(a, r->method);
-    a->path = put(a, r->path);
+    a->path = put(a, req_asked_path(r));
     a->peer = put(a, r->peer);
     a->id = put(a, str_from(r->id, UUID_TEXT - 1));
     a->w3c = put(a, r->trace_id);
@@ -103,7 +103,7 @@ static ath_str client_label(const struct req *r)
     return r->task.client ? str_of(r->task.client->shown) : ATH_S("");
 }
 
-static void count_request(const struct account *a, const struct metric_operation *operation)
+static void count_http(const struct account *a, const struct metric_operation *operation)
 {
     struct req *r = a->r;
     struct metric_http m = {
@@ -123,12 +123,25 @@ static void count_request(const struct account *a, const struct metric_operation
     r->flight = NULL;
 }
 
+/* A request of our own is part of one that is counted; what it did with the data is its own. */
+static void count_request(const struct account *a, const struct metric_operation *operation)
+{
+    struct req *r = a->r;
+
+    if (r->call) {
+        if (operation)
+            metric_operation(operation);
+        return;
+    }
+    count_http(a, operation);
+}
+
 int phase_account(struct req *r, ath_err *e)
 {
     const struct route *route = r->match.route;
 
     (void)e;
-    if (route)
+    if (route && !r->call)
         r->flight = metric_flight_begin(r->method, route->def.path, route->group);
     return PHASE_NEXT;
 }
@@ -640,7 +653,7 @@ static size_t text_room(const struct account *a)
 {
     enum { NUMBERS = 11 * (DIGITS + 1), IDS = 2 * UUID_TEXT + 64, NULS = 16 };
     const struct req *r = a->r;
-    size_t n = NUMBERS + IDS + NULS + r->method.n + r->path.n + r->peer.n;
+    size_t n = NUMBERS + IDS + NULS + r->method.n + req_asked_path(r).n + r->peer.n;
 
     if (a->shape) {
         n += r->client_name.n + r->who.public_id.n + a->shape->sorted_n;
@@ -656,7 +669,7 @@ static void write_events(struct account *a)
 {
     int level = a->status >= 500 ? ATH_ERROR : a->status >= 400 ? ATH_WARN : ATH_INFO;
     int trace_level = level == ATH_WARN ? ATH_INFO : level;
-    bool line = log_takes(level, http_source, line_name);
+    bool line = !a->r->call && log_takes(level, http_source, line_name);
     bool trace = a->shape && a->shape->traced && log_takes(trace_level, trace_source, trace_name);
 
     if ((!line && !trace) ||

@@ -18,7 +18,13 @@ void phases_init(const struct keys *k)
 
 static int phase_auth(struct req *r, ath_err *e)
 {
-    return keys_check(keys, r, e);
+    int rc = keys_check(keys, r, e);
+
+    if (rc == 0 && r->refusal) { /* of a hook: for those who may know what there is */
+        err_copy(e, r->refusal);
+        rc = e->rc;
+    }
+    return rc;
 }
 
 /* The contract's words for a missing client (gateway.md 4.2). */
@@ -57,6 +63,7 @@ static int phase_ready(struct req *r, ath_err *e)
 }
 
 const struct phase server_phases[] = {
+    { "before", phase_before },
     { "route", phase_route },
     { "account", phase_account },
     { "cors", phase_cors },

@@ -24,6 +24,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "db/query.h"
+#include "http/call.h"
 #include "log/log.h"
 #include "plugin/host.h"
 #include "plugin/stage.h"
@@ -482,6 +483,7 @@ static int start(struct server *s, ath_err *e)
         log_write(ATH_WARN, "athena::config", "%s", e->message);
     s->http.router = router_new();
     http_setup(s);
+    call_routes(&s->http);
     if ((rc = setup_load(s->setup, PLUGIN_ROUTES | PLUGIN_SINK | PLUGIN_DRIVER, e)) < 0 ||
         (rc = registry_routes(s->setup->registry, s->http.router, e)) < 0 ||
         (rc = boot_policy(s, e)) < 0 ||
@@ -491,6 +493,7 @@ static int start(struct server *s, ath_err *e)
         (rc = stage_up(s->setup->registry, s->loops.all, s->loops.count, e)) < 0)
         return rc;
     s->staged = true;
+    s->http.hook_count = registry_hooks(s->setup->registry, &s->http.hook);
     setup_check_keys(s->setup);
     if ((rc = sinks_start(s, e)) < 0 || (rc = inspection_start(s, e)) < 0)
         return rc;
@@ -509,6 +512,7 @@ static void release(struct server *s)
     loops_free(&s->loops);
     inspect_stop();
     db_stop();
+    call_routes(NULL);
     router_free(s->http.router);
     for (uint32_t i = 0; i < s->reload_count; i++) {
         setup_close(s->reloaded[i]);

@@ -68,15 +68,22 @@ typedef struct {
     /* A header of the reply, copied; the same name again adds another. Those set so far go out with
      * errors too. Bytes that a header may not hold are dropped. */
     void (*set)(ath_req *r, const char *name, ath_str value);
-    /* In ath_routes.before only: what is "path", "query" or "client". */
+    /* In ath_routes.before only: what is "path", "query" or "client"; or "without", and value is the
+     * name of a header that is as if it had not come. "target" stays as it was sent. */
     void (*rewrite)(ath_req *r, const char *what, ath_str value);
     /* Ends the request. The bytes of the body must live as long as the request (its arena, kept
      * rows, static text). type NULL: no Content-Type. A second answer is ATH_E_BUG. */
     int  (*reply)(ath_req *r, int status, const char *type, ath_str body);
     int  (*send)(ath_req *r, int status, const char *type, ath_stream *body);
-    /* Runs one of our routes through all phases, with the caller's identity or with f->as:
-     * d->status, d->header, d->bytes or d->stream. In a command it goes over HTTP to --url. */
+    /* Runs one of our routes through all phases but `before`, with the caller's identity or with
+     * f->as: d->status, d->header, d->bytes or d->stream. Of a request's headers those go along that
+     * say who asks (keys, client, addresses, ids, host), unless f->header has them; all others must
+     * be given. d->bytes lives as long as `t`; with ATH_HTTP_STREAM an answer that is whole anyway
+     * comes as d->bytes, too. In a command it goes over HTTP to --url. */
     ATH_OP(call, const ath_fetch *f);
+    /* In ath_routes.before only: who passes the key check of the request's route is refused with what
+     * is in `e` (copied); who does not learns nothing of it. */
+    void (*refuse)(ath_req *r, const ath_err *e);
 } ath_req_api;
 
 /* clang-format on */

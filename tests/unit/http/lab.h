@@ -288,6 +288,7 @@ static const ath_route lab_routes[] = {
 };
 
 static const struct phase lab_phases[] = {
+    { "before", phase_before },
     { "route", phase_route },
     { "cors", phase_cors },
     { "body", phase_body },
