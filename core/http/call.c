@@ -278,7 +278,7 @@ void call_answered(struct req *r)
 
 /* ---- the body ---- */
 
-static void body_done(struct call *c)
+static void answer_done(struct call *c)
 {
     c->x.req.mark[MARK_BODY] = clock_ns();
     c->x.req.body_complete = true;
@@ -300,7 +300,7 @@ static void pump_text(struct call *c)
         body_bytes(&c->x, b);
     }
     if (wants_body(c) && c->left.n == 0)
-        body_done(c);
+        answer_done(c);
 }
 
 static void pump_from(struct call *c)
@@ -320,7 +320,7 @@ static void pump_from(struct call *c)
         err_fail(&e, rc, "the body ended early");
         body_broken(&c->x, rc, &e);
     } else {
-        body_done(c);
+        answer_done(c);
     }
 }
 
