@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "db/pgbudget.h"
+#include "db/pgown.h"
 #include "db/pgpool.h"
 #include "lib/buf.h"
 #include "log/log.h"
@@ -75,6 +76,7 @@ int db_loop_init(ath_loop *l, ath_err *e)
     (void)e;
     on->loop = l;
     list_init(&on->pools);
+    list_init(&on->own);
     l->slot[LOOP_SLOT_DB] = on;
     return 0;
 }
@@ -87,6 +89,7 @@ void db_loop_fini(ath_loop *l)
         return;
     for (size_t i = 0; i < db_client_count(); i++)
         db_catalog_halt(db_client_at(i), l);
+    pgown_close_all(on);
     pgpool_close_all(on);
     l->slot[LOOP_SLOT_DB] = NULL;
     free(on);
@@ -156,6 +159,7 @@ static struct db_client *client_new(ath_str name, const char *shown, const char 
     c->source = source;
     c->active = true;
     c->target = target;
+    c->pool_max = db_process.options.pool_max;
     c->pool = mem_new(db_process.loop_count * sizeof(struct pgpool *));
     c->catalog = db_catalog_new(c);
     return c;
@@ -334,7 +338,7 @@ void db_client_stats(const struct db_client *c, struct db_pool_stats *ret)
         .size = atomic_load(&c->connections),
         .idle = atomic_load(&c->idle),
         .waiting = atomic_load(&c->waiting),
-        .max = atomic_load(&c->unusable) ? 0 : db_process.options.pool_max,
+        .max = atomic_load(&c->unusable) ? 0 : c->pool_max,
         .up = atomic_load(&c->up),
     };
 }

@@ -19,6 +19,8 @@ struct db_options {              /* process-wide; from the configuration */
     uint64_t query_timeout_ms;   /* statement_timeout of each session; 0: none */
     uint64_t waiting_max;        /* longest waiting line per client and loop */
     uint64_t prepared_max;       /* prepared statements kept per connection */
+    const char *control_client;  /* the names behind "@control" and "@auth", which live as long as */
+    const char *auth_client;     /* the process; NULL or empty: none */
 };
 
 struct db_client {
@@ -29,8 +31,10 @@ struct db_client {
     struct db_target *target;    /* hosts, credentials and TLS; private to db */
     struct db_catalog *catalog;  /* private to db */
     struct pgpool **pool;        /* by loop index; private to db */
+    uint64_t pool_max;           /* most connections, of all loops */
     atomic_uint connections;     /* open, of all loops */
     atomic_uint idle, waiting;
+    atomic_uint held;            /* of them: by sessions and rows that come in pieces */
     atomic_bool up;              /* the last connection attempt worked */
     atomic_bool down;            /* it failed; neither: none was made yet */
     atomic_bool unusable;        /* its URI cannot be used: no pools, refused as unavailable */

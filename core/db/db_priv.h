@@ -19,6 +19,7 @@ extern struct db_process db_process;
 struct db_loop {
     ath_loop *loop;
     struct list pools;
+    struct list own;             /* connections outside of them, see pgown.h */
 };
 
 static inline struct db_loop *db_loop_of(ath_loop *l)

@@ -399,19 +399,26 @@ static const char *begin_text(uint32_t flags)
     return ro ? "BEGIN READ ONLY" : NULL;
 }
 
+/* They end with a transaction. */
+static bool send_settings(struct pgconn *c, struct trip *t)
+{
+    return !t->set.sql || send_stmt(c, t, &t->set, SENT_INNER);
+}
+
 static bool send_all(struct pgconn *c, struct trip *t)
 {
-    const char *begin = begin_text(t->flags);
+    const char *begin =
+        t->opens && t->set.sql && !begin_text(t->flags) ? "BEGIN" : begin_text(t->flags);
     bool ok = !begin || send_text(c, t, begin);
 
-    if (ok && t->set.sql)
-        ok = send_stmt(c, t, &t->set, SENT_INNER);
+    c->own_tx = begin && !t->opens;
+    ok = ok && send_settings(c, t);
     for (uint32_t i = 0; ok && i < t->count; i++) {
         ok = send_stmt(c, t, &t->stmt[i], SENT_STMT);
         if (ok && (t->flags & ATH_PG_EACH) && i + 1 < t->count)
-            ok = send_sync(c, t, false);
+            ok = send_sync(c, t, false) && send_settings(c, t);
     }
-    if (ok && begin)
+    if (ok && c->own_tx)
         ok = send_text(c, t, "COMMIT");
     return ok && send_sync(c, t, true);
 }
@@ -509,8 +516,35 @@ void pgconn_run(struct pgconn *c, struct trip *t)
 {
     attach(c, t);
     c->shared = false;
-    c->raw = t->flags & ATH_PG_RAW;
-    leave(c, send_spare(c) && send_all(c, t));
+    c->raw = c->raw || (t->flags & ATH_PG_RAW);
+    leave(c, (c->tx || send_spare(c)) && send_all(c, t));
+}
+
+void pgconn_hold(struct pgconn *c, struct ath_session *s)
+{
+    c->session = s;
+    c->state = PGCONN_HELD;
+}
+
+void pgconn_release(struct pgconn *c)
+{
+    c->session = NULL;
+    pgconn_answered(c, !c->tx);
+}
+
+/* Between the queries of a session. A transaction that a trip of its own began and that failed is
+ * not the session's business. */
+static void held(struct pgconn *c, bool idle)
+{
+    c->tx = !idle;
+    if (c->tx && c->own_tx) {
+        c->own_tx = c->tx = false;
+        leave(c, send_clean(c, "ROLLBACK") && send_sync(c, NULL, false));
+        return;
+    }
+    deadline_clear(&c->watch);
+    c->state = PGCONN_HELD;
+    c->on->ready(c);
 }
 
 /* A broken transaction is rolled back, what a caller's own SQL may have left in the session is
@@ -519,6 +553,11 @@ void pgconn_answered(struct pgconn *c, bool idle)
 {
     bool ok = true;
 
+    if (unlikely(c->session != NULL)) {
+        held(c, idle);
+        return;
+    }
+    c->tx = false;
     if (!c->retire && (!idle || c->raw)) {
         if (!idle)
             ok = send_clean(c, "ROLLBACK") && send_sync(c, NULL, false);

@@ -1,6 +1,8 @@
 /* core/db/pgconn.h - one connection to PostgreSQL, as a step machine on its loop.
  *
  *     resolving -> connecting -> idle <-> busy -> closed
+ *                                  |       |
+ *                                  +- held +      of a session, between its queries
  *
  * While it is busy one group of trips is on it: several plain reads in front of one Sync, or one
  * other trip with a Sync of its own. What was sent is a queue, and answers belong to its head: they
@@ -14,6 +16,9 @@
  *   - trips that share the connection are not hurt: when one of them takes longer than
  *     PGCONN_STUCK_MS all are handed back, to be run again each alone, and the connection is
  *     given up
+ *
+ * A connection that a session holds runs one trip after the other and keeps what they leave, an open
+ * transaction above all; it is cleaned and idle once the session gives it back.
  *
  * The hooks run on the loop, never inside pgconn_open(), pgconn_add() or pgconn_sync(). After
  * lost() the connection closes and frees itself; pgconn_close() does the same without telling.
@@ -35,11 +40,12 @@ enum pgconn_state {
     PGCONN_CONNECTING,
     PGCONN_IDLE,
     PGCONN_BUSY,
+    PGCONN_HELD,
     PGCONN_CLOSED,
 };
 
 struct pgconn_hooks {
-    void (*ready)(struct pgconn *c);                    /* idle: connected, or all answered */
+    void (*ready)(struct pgconn *c); /* idle or held: connected, or all answered */
     void (*again)(struct pgconn *c, struct trip *t);    /* t was taken off and is to be run again */
     void (*stuck)(struct pgconn *c);                    /* all its trips were handed back */
     void (*answered)(struct pgconn *c, const struct trip *t, uint64_t us); /* a plain read was */
@@ -66,6 +72,7 @@ struct pgconn {
     struct pgconn_options options;
     struct list node;            /* in one of the pool's lists */
     struct list trips;           /* that are on it */
+    struct ath_session *session; /* that holds it */
     PGconn *pg;
     struct wire wire;
     struct tuples *tuples;       /* of the answer that is being read */
@@ -89,6 +96,9 @@ struct pgconn {
     bool slow;                   /* stuck() was told of this group */
     bool raw;                    /* ran a caller's own SQL: to be cleaned */
     bool retire;                 /* to be closed when idle */
+    bool holds;                  /* the pool's: counted among those held */
+    bool tx;                     /* its session has left a transaction open */
+    bool own_tx;                 /* the trip on it ends the transaction that it begins */
 };
 
 struct pgconn *pgconn_open(ath_loop *l, struct db_target *t, const struct pgconn_options *o,
@@ -97,8 +107,13 @@ struct pgconn *pgconn_open(ath_loop *l, struct db_target *t, const struct pgconn
 /* Of an idle connection: adds plain reads one by one, then pgconn_sync(). */
 void pgconn_add(struct pgconn *c, struct trip *t);
 void pgconn_sync(struct pgconn *c);
-/* Of an idle connection: the whole of any other trip. */
+/* Of an idle or held connection: the whole of any other trip. */
 void pgconn_run(struct pgconn *c, struct trip *t);
+
+/* An idle connection becomes a session's; a held one is nobody's any more: it is rolled back and
+ * cleaned if it has to be, then ready() comes, maybe within the call. */
+void pgconn_hold(struct pgconn *c, struct ath_session *s);
+void pgconn_release(struct pgconn *c);
 
 void pgconn_detach(struct trip *t); /* from lost() */
 void pgconn_drop(struct trip *t);   /* nobody waits for it any more */

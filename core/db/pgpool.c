@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "db/pgbudget.h"
+#include "db/session.h"
 #include "lib/text.h"
 #include "log/log.h"
 
@@ -46,7 +47,7 @@ struct pgpool {
     struct db_client *client;
     ath_loop *loop;
     struct db_target *target;
-    struct list shared, own;         /* lines */
+    struct list shared, own, held;   /* lines */
     struct list idle, busy, opening; /* idle: last used first */
     uint32_t waiting, idle_n, size;  /* size: in all three lists */
     uint32_t base;                   /* this loop's share of the connections */
@@ -80,6 +81,14 @@ static void set_idle(struct pgpool *p, struct pgconn *c, bool idle)
     atomic_fetch_add_explicit(&p->client->idle, idle ? 1u : (unsigned)-1, memory_order_relaxed);
 }
 
+/* It is held no longer. */
+static void let_go(struct pgpool *p, struct pgconn *c)
+{
+    if (unlikely(c->holds))
+        pgbudget_let_go(&p->client->held);
+    c->holds = false;
+}
+
 /* Out of the lists and out of the counts. */
 static void forget(struct pgpool *p, struct pgconn *c)
 {
@@ -88,6 +97,7 @@ static void forget(struct pgpool *p, struct pgconn *c)
     if (c->counted)
         p->flowing--;
     c->counted = false;
+    let_go(p, c);
     list_unlink(&c->node);
     p->size--;
     pgbudget_give(&p->client->connections);
@@ -95,6 +105,8 @@ static void forget(struct pgpool *p, struct pgconn *c)
 
 static void close_conn(struct pgpool *p, struct pgconn *c)
 {
+    if (c->session)
+        session_lost(c);
     forget(p, c);
     pgconn_close(c);
 }
@@ -144,16 +156,26 @@ static void starved(struct pgpool *p, enum pgbudget_room room)
     }
 }
 
-static bool open_one(struct pgpool *p)
+struct pgconn_options pgpool_connect_options(void)
 {
     const struct db_options *o = &db_process.options;
-    enum pgbudget_room room = pgbudget_take(&p->client->connections, o->pool_max);
-    struct pgconn_options how = {
+
+    return (struct pgconn_options){
         .connect_ms = o->connect_timeout_ms,
         .prepared_max = o->prepared_max,
-        .rotate = p->rotate,
         .answer_ms = o->query_timeout_ms ? o->query_timeout_ms + ANSWER_GRACE_MS : 0,
     };
+}
+
+static uint64_t pool_max(const struct pgpool *p)
+{
+    return p->client->pool_max;
+}
+
+static bool open_one(struct pgpool *p)
+{
+    enum pgbudget_room room = pgbudget_take(&p->client->connections, pool_max(p));
+    struct pgconn_options how = pgpool_connect_options();
     struct pgconn *c;
 
     if (room != PGBUDGET_TAKEN) {
@@ -161,6 +183,7 @@ static bool open_one(struct pgpool *p)
             starved(p, room);
         return false;
     }
+    how.rotate = p->rotate;
     c = pgconn_open(p->loop, p->target, &how, &hooks, p);
     list_push(&p->opening, &c->node);
     p->opening_n++;
@@ -184,6 +207,8 @@ static void open_missing(struct pgpool *p)
         if (++want == OPENING_MAX)
             break;
     if (!list_empty(&p->shared) && p->flowing < p->width)
+        want++;
+    if (!list_empty(&p->held) && pgbudget_may_hold(&p->client->held, pool_max(p)))
         want++;
     while (p->opening_n < want && p->opening_n < OPENING_MAX && open_one(p))
         ;
@@ -218,7 +243,9 @@ static uint32_t expected_us(struct pgpool *p, uint64_t hash)
 
 static struct list *line_of(struct pgpool *p, const struct trip *t)
 {
-    return t->plain && !t->alone && expected_us(p, t->stmt->hash) <= SLOW_US ? &p->shared : &p->own;
+    if (t->plain && !t->alone && expected_us(p, t->stmt->hash) <= SLOW_US)
+        return &p->shared;
+    return t->holds ? &p->held : &p->own;
 }
 
 static void send_group(struct pgpool *p, struct pgconn *c, struct list *line, uint32_t most)
@@ -266,6 +293,25 @@ static void send_own(struct pgpool *p, struct pgconn *c, struct trip *t)
     pgconn_run(c, t);
 }
 
+/* The first of those that keep their connection, when its turn has come. */
+static bool send_held(struct pgpool *p, struct pgconn *c, const struct trip *own,
+                      const struct trip *shared)
+{
+    struct trip *t = first_of(&p->held);
+
+    if (likely(!t) || (own && own->order < t->order) || (shared && shared->order < t->order) ||
+        !pgbudget_hold(&p->client->held, pool_max(p)))
+        return false;
+    set_idle(p, c, false);
+    out_of_line(p, t);
+    c->holds = true;
+    if (t->session)
+        session_given(t, c);
+    else
+        pgconn_run(c, t);
+    return true;
+}
+
 static void arm(struct pgpool *p)
 {
     uint64_t now = loop_now_ms(p->loop), at = 0;
@@ -289,7 +335,11 @@ static void flush(void *arg)
         struct trip *shared = p->flowing < p->width ? first_of(&p->shared) : NULL;
         struct list *node = list_first(&p->idle);
         struct pgconn *c = node ? list_entry(node, struct pgconn, node) : NULL;
-        if (!c || (!own && !shared))
+        if (!c)
+            break;
+        if (send_held(p, c, own, shared))
+            continue;
+        if (!own && !shared)
             break;
         if (own && (!shared || own->order < shared->order))
             send_own(p, c, own);
@@ -391,9 +441,14 @@ static void on_ready(struct pgconn *c)
         p->fails = 0;
         client_is_up(p->client, NULL);
     }
+    if (c->session) {
+        session_ready(c);
+        return;
+    }
     if (c->counted)
         p->flowing--;
     c->counted = false;
+    let_go(p, c);
     set_idle(p, c, true);
     if (c->retire || c->target != p->target || is_old(c)) {
         close_conn(p, c);
@@ -406,7 +461,10 @@ static void on_ready(struct pgconn *c)
 
 static void on_again(struct pgconn *c, struct trip *t)
 {
-    requeue(c->owner, t);
+    if (t->session)
+        session_again(t);
+    else
+        requeue(c->owner, t);
 }
 
 static void on_stuck(struct pgconn *c)
@@ -432,23 +490,28 @@ static void on_answered(struct pgconn *c, const struct trip *t, uint64_t us)
         k->us += ((int32_t)now - (int32_t)k->us) / 8;
 }
 
-static void trip_lost(struct pgpool *p, struct trip *t, const ath_err *why)
+void pgpool_trip_lost(struct trip *t, const ath_err *why)
 {
-    bool again = (t->flags & ATH_PG_READ) && !(t->flags & ATH_PG_RAW) && t->tries == 0;
-    ath_err *e;
+    ath_err *e = op_err(t->op);
 
-    pgconn_detach(t);
-    if (again) {
-        t->tries++;
-        requeue(p, t);
-        return;
-    }
-    e = op_err(t->op);
     err_raise(e, "connection_error", "the connection was lost%s: %.*s",
               t->flags & ATH_PG_READ ? "" : "; whether the statement took effect is not known",
               why ? why->message_n : 6, why ? why->message : "closed");
     err_detail(e, "retry_after", str_of("1"));
     trip_finish(t, e->rc);
+}
+
+static void trip_lost(struct pgpool *p, struct trip *t, const ath_err *why)
+{
+    bool again = (t->flags & ATH_PG_READ) && !(t->flags & ATH_PG_RAW) && t->tries == 0;
+
+    pgconn_detach(t);
+    if (again && !t->session) {
+        t->tries++;
+        requeue(p, t);
+    } else {
+        pgpool_trip_lost(t, why);
+    }
 }
 
 static void on_connect_failed(struct pgpool *p, const ath_err *why)
@@ -462,6 +525,7 @@ static void on_connect_failed(struct pgpool *p, const ath_err *why)
         return;
     fail_line(p, &p->shared);
     fail_line(p, &p->own);
+    fail_line(p, &p->held);
 }
 
 static void on_lost(struct pgconn *c, const ath_err *why)
@@ -472,6 +536,8 @@ static void on_lost(struct pgconn *c, const ath_err *why)
     /* From the last to the first: each goes to the front of its line. */
     while (!list_empty(&c->trips))
         trip_lost(p, list_entry(c->trips.prev, struct trip, node), why);
+    if (c->session)
+        session_lost(c);
     forget(p, c);
     if (opening)
         on_connect_failed(p, why);
@@ -525,7 +591,8 @@ static void on_tick(struct deadline *d)
     bool waits = expire(p, &p->shared, now);
 
     expire(p, &p->own, now);
-    if (waits && p->width < db_process.options.pool_max)
+    expire(p, &p->held, now);
+    if (waits && p->width < pool_max(p))
         p->width++;
     else if (!p->waiting && p->width > WIDTH)
         p->width--;
@@ -540,7 +607,7 @@ static void on_tick(struct deadline *d)
 struct pgpool *pgpool_of(struct db_client *c, ath_loop *l)
 {
     struct pgpool *p = c->pool[l->index];
-    uint64_t base = db_process.options.pool_max / db_process.loop_count;
+    uint64_t base = c->pool_max / db_process.loop_count;
 
     if (likely(p != NULL))
         return p;
@@ -552,6 +619,7 @@ struct pgpool *pgpool_of(struct db_client *c, ath_loop *l)
     p->width = WIDTH;
     list_init(&p->shared);
     list_init(&p->own);
+    list_init(&p->held);
     list_init(&p->idle);
     list_init(&p->busy);
     list_init(&p->opening);
@@ -560,6 +628,11 @@ struct pgpool *pgpool_of(struct db_client *c, ath_loop *l)
     list_push(&db_loop_of(l)->pools, &p->node);
     c->pool[l->index] = p;
     return p;
+}
+
+struct db_client *pgpool_client(const struct pgpool *p)
+{
+    return p->client;
 }
 
 void pgpool_warm(struct pgpool *p)
@@ -621,6 +694,7 @@ static void pool_close(struct pgpool *p)
 {
     end_line(p, &p->shared);
     end_line(p, &p->own);
+    end_line(p, &p->held);
     close_list(p, &p->opening);
     close_list(p, &p->busy);
     close_list(p, &p->idle);

@@ -127,7 +127,10 @@ static void synced(struct pgconn *c, struct sent *s)
 
     if (!t || !s->last)
         return;
-    if (t->redo) {
+    if (t->redo && t->session && !c->own_tx && PQtransactionStatus(c->pg) != PQTRANS_IDLE) {
+        err_raise(op_err(t->op), "serialization_failure",
+                  "a table was altered since its statement was prepared; the transaction is over");
+    } else if (t->redo) {
         t->tries++;
         pgconn_run_again(c, t);
         return;
@@ -389,7 +392,7 @@ void pgconn_receive(struct pgconn *c)
         bool open = PQconsumeInput(c->pg) == 1;
         if (!drain(c))
             return;
-        if (c->state == PGCONN_IDLE)
+        if (c->state == PGCONN_IDLE || c->state == PGCONN_HELD)
             idle_messages(c);
         if (!open || PQstatus(c->pg) == CONNECTION_BAD) {
             pgconn_broke_libpq(c);

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "db/pgpool.h"
+#include "db/session.h"
 #include "lib/buf.h"
 
 enum { STMTS_MAX = 1000, PARAMS_MAX = 65535, SETTINGS_MAX = 100 };
@@ -39,6 +40,8 @@ void trip_finish(struct trip *t, int rc)
     ath_task *root = root_of(t);
 
     deadline_clear(&t->limit);
+    if (unlikely(t->session != NULL))
+        session_finished(t, rc);
     if (root && root->db_sent_ns)
         root->db_done_ns = clock_ns();
     if (rc == 0) {
@@ -68,13 +71,22 @@ ath_rows *trip_answer(struct trip *t)
     return rows;
 }
 
+/* Off its connection or out of its line. */
+static void trip_leave(struct trip *t, const char *why)
+{
+    if (t->session)
+        session_leave(t, why);
+    else
+        pgpool_leave(t);
+}
+
 static void trip_stop(struct op *o)
 {
     struct trip *t = o->impl;
 
     if (o->finished)
         return;
-    pgpool_leave(t);
+    trip_leave(t, "a query of it was stopped");
     trip_finish(t, ATH_E_CANCELED);
 }
 
@@ -87,7 +99,7 @@ static void trip_late(struct deadline *d)
 {
     struct trip *t = container_of(d, struct trip, limit);
 
-    pgpool_leave(t);
+    trip_leave(t, "a query of it did not end in time");
     trip_finish(t,
                 err_raise(op_err(t->op), "query_timeout", "the query did not end within its time"));
 }
@@ -176,6 +188,17 @@ static int copy_settings(ath_arena *a, const ath_query *q, struct trip_stmt *to,
     return 0;
 }
 
+/* What a statement says of itself must be sayable of its trip. */
+static int stmt_flags(struct trip *t, uint32_t flags, ath_err *e)
+{
+    if (flags & ~(uint32_t)(ATH_PG_READ | ATH_PG_RAW))
+        return err_fail(e, ATH_E_BUG, "flags %u of a statement are those of a query",
+                        flags & ~(uint32_t)(ATH_PG_READ | ATH_PG_RAW));
+    t->flags |= flags & ATH_PG_RAW;
+    t->plain = t->plain && !(flags & ATH_PG_RAW);
+    return 0;
+}
+
 static int trip_make(ath_task *task, const ath_query *q, struct trip **ret, ath_err *e)
 {
     ath_arena *a = &task->arena;
@@ -189,8 +212,12 @@ static int trip_make(ath_task *task, const ath_query *q, struct trip **ret, ath_
     t->plain = q->flags == ATH_PG_READ && q->stmt_count == 1 && q->set_count == 0;
     if (q->set_count)
         rc = copy_settings(a, q, &t->set, &seed, e);
-    for (uint32_t i = 0; rc == 0 && i < q->stmt_count; i++)
+    for (uint32_t i = 0; rc == 0 && i < q->stmt_count; i++) {
         rc = copy_stmt(a, stmt_at(q, i), seed, &t->stmt[i], e);
+        if (rc == 0 && unlikely(stmt_at(q, i)->flags & ~q->flags))
+            rc = stmt_flags(t, stmt_at(q, i)->flags, e);
+    }
+    list_init(&t->node);
     deadline_init(&t->limit, trip_late);
     *ret = t;
     return rc;
@@ -198,7 +225,7 @@ static int trip_make(ath_task *task, const ath_query *q, struct trip **ret, ath_
 
 /* ---- the call ---- */
 
-static int not_yet(const ath_query *q, ath_err *e)
+static int not_yet(uint32_t flags, ath_err *e)
 {
     static const struct {
         uint32_t flag;
@@ -207,27 +234,22 @@ static int not_yet(const ath_query *q, ath_err *e)
         { ATH_PG_ROWS, "reading rows in pieces" },
         { ATH_PG_COPY, "COPY" },
         { ATH_PG_FENCED, "a query fenced by a lease" },
-        { ATH_PG_OWN, "a connection of one's own" },
     };
 
     for (size_t i = 0; i < ATH_COUNT(later); i++)
-        if (q->flags & later[i].flag)
+        if (flags & later[i].flag)
             return err_raise(e, "feature_unavailable", "%s is not available in this version",
                              later[i].what);
-    if (q->session)
-        return err_raise(e, "feature_unavailable", "sessions are not available in this version");
-    if (q->uri.n)
-        return err_raise(e, "feature_unavailable", "direct URIs are not available in this version");
     return 0;
 }
 
 static int check(const ath_query *q, ath_err *e)
 {
-    uint32_t later = ATH_PG_ROWS | ATH_PG_COPY | ATH_PG_FENCED | ATH_PG_OWN;
+    uint32_t later = ATH_PG_ROWS | ATH_PG_COPY | ATH_PG_FENCED;
 
-    if (unlikely((q->flags & later) || q->session || q->uri.n))
-        return not_yet(q, e);
-    if (q->stmt_count == 0 || q->stmt_count > STMTS_MAX || q->stmt_size < sizeof(ath_stmt))
+    if (unlikely(q->flags & later))
+        return not_yet(q->flags, e);
+    if (q->stmt_count > STMTS_MAX || (q->stmt_count && q->stmt_size < sizeof(ath_stmt)))
         return err_fail(e, ATH_E_BUG, "a query has %u statements, expected 1 to %d", q->stmt_count,
                         STMTS_MAX);
     if ((q->flags & ATH_PG_ALONE) && (q->stmt_count > 1 || q->set_count))
@@ -236,8 +258,44 @@ static int check(const ath_query *q, ath_err *e)
     return 0;
 }
 
+static int check_query(const ath_query *q, ath_err *e)
+{
+    if (unlikely(q->stmt_count == 0))
+        return err_fail(e, ATH_E_BUG, "a query has no statements, expected 1 to %d", STMTS_MAX);
+    if (unlikely(q->flags & ATH_PG_OWN))
+        return err_fail(e, ATH_E_BUG, "ATH_PG_OWN is said when a session is opened");
+    return check(q, e);
+}
+
+/* A client by its part: "@control" and "@auth" are what the configuration names so. */
+static int client_by_part(ath_str part, struct db_client **ret, ath_err *e)
+{
+    const struct db_options *o = &db_process.options;
+    bool auth = str_is(part, "@auth");
+    const char *name = auth ? o->auth_client : o->control_client;
+
+    if (!auth && !str_is(part, "@control"))
+        return client_unknown(part, e);
+    *ret = name && *name ? db_client_find(str_of(name)) : NULL;
+    if (*ret)
+        return 0;
+    if (name && *name)
+        err_raise(e, "feature_unavailable", "client \"%s\" of gateway.%s is not configured", name,
+                  auth ? "auth_client" : "logging_client");
+    else
+        err_raise(e, "feature_unavailable", "no database is named for this: gateway.%s is empty",
+                  auth ? "auth_client" : "logging_client");
+    err_hint(e, "Name a client of postgres_clients in gateway.%s.",
+             auth ? "auth_client" : "logging_client");
+    return e->rc;
+}
+
 static int client_of(ath_task *t, const ath_query *q, struct db_client **ret, ath_err *e)
 {
+    if (unlikely(q->uri.n))
+        return err_raise(e, "feature_unavailable", "direct URIs are not available in this version");
+    if (unlikely(q->client.n && q->client.p[0] == '@'))
+        return client_by_part(q->client, ret, e);
     *ret = q->client.n ? db_client_find(q->client) : t->client;
     if (likely(*ret != NULL))
         return 0;
@@ -246,29 +304,78 @@ static int client_of(ath_task *t, const ath_query *q, struct db_client **ret, at
     return client_unknown(q->client, e);
 }
 
-int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+static void trip_begin(struct trip *t, ath_task *task, const ath_query *q, ath_then *then,
+                       void *arg)
 {
-    struct db_client *client;
-    struct pgpool *pool;
-    struct trip *t;
-    int rc;
-
-    if ((rc = task_may_start(task, e)) < 0 || (rc = check(q, e)) < 0 ||
-        (rc = client_of(task, q, &client, e)) < 0)
-        return rc;
-    if (unlikely(!db_loop_of(task->loop)))
-        return err_fail(e, ATH_E_CANCELED, "the loop serves no databases any more");
-    if (unlikely(atomic_load_explicit(&client->unusable, memory_order_relaxed)))
-        return client_unavailable(client, 0, e);
-    pool = pgpool_of(client, task->loop);
-    if ((rc = pgpool_admit(pool, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0)
-        return rc;
     t->op = op_new(task, then, arg);
     t->op->impl = t;
     t->op->stop = trip_stop;
     t->op->release = trip_release;
     if (q->timeout_ms)
         deadline_set(task->loop, &t->limit, loop_now_ms(task->loop) + q->timeout_ms);
+}
+
+static int query_session(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+{
+    struct trip *t;
+    int rc;
+
+    if ((rc = session_admit(q->session, task, q, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0)
+        return rc;
+    trip_begin(t, task, q, then, arg);
+    session_run(q->session, t);
+    return 0;
+}
+
+/* The pool that serves it, when it may be asked now. */
+static int pool_of(ath_task *task, const ath_query *q, struct pgpool **ret, ath_err *e)
+{
+    struct db_client *client;
+    int rc = client_of(task, q, &client, e);
+
+    if (rc < 0)
+        return rc;
+    if (unlikely(!db_loop_of(task->loop)))
+        return err_fail(e, ATH_E_CANCELED, "the loop serves no databases any more");
+    if (unlikely(atomic_load_explicit(&client->unusable, memory_order_relaxed)))
+        return client_unavailable(client, 0, e);
+    *ret = pgpool_of(client, task->loop);
+    return pgpool_admit(*ret, e);
+}
+
+int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+{
+    struct pgpool *pool;
+    struct trip *t;
+    int rc;
+
+    if ((rc = task_may_start(task, e)) < 0 || (rc = check_query(q, e)) < 0)
+        return rc;
+    if (unlikely(q->session != NULL))
+        return query_session(task, q, then, arg, e);
+    if ((rc = pool_of(task, q, &pool, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0)
+        return rc;
+    trip_begin(t, task, q, then, arg);
     pgpool_submit(pool, t);
+    return 0;
+}
+
+/* One of its own waits for nobody. */
+int db_open(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+{
+    struct pgpool *pool;
+    struct trip *t;
+    int rc;
+
+    if ((rc = task_may_start(task, e)) < 0 || (rc = check(q, e)) < 0)
+        return rc;
+    if (q->session)
+        return err_fail(e, ATH_E_BUG, "a session cannot be opened in a session");
+    if ((rc = pool_of(task, q, &pool, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0 ||
+        (rc = session_open(pgpool_client(pool), t, task, e)) < 0)
+        return rc;
+    trip_begin(t, task, q, then, arg);
+    if (!(q->flags & ATH_PG_OWN))
+        pgpool_submit(pool, t);
     return 0;
 }

@@ -16,12 +16,16 @@
 
 struct pgpool;
 struct pgconn;
+struct ath_session;
+
+enum { TRIP_TX = ATH_PG_READ_ONLY | ATH_PG_REPEATABLE | ATH_PG_SERIALIZABLE };
 
 struct trip {
     struct list node;            /* in a waiting line, or among its connection's trips */
     struct op *op;
     struct pgpool *pool;
     struct pgconn *conn;         /* NULL: it waits */
+    struct ath_session *session; /* whose connection it runs on; NULL: any of the pool */
     struct trip_stmt *stmt;
     struct prep *prep;           /* of a plain one, while it is put on a connection */
     struct trip_stmt set;        /* set_config() of all settings; sql NULL: none */
@@ -31,6 +35,8 @@ struct trip {
     uint8_t tries;               /* connections that were lost under it, statements prepared anew */
     bool plain;                  /* one read without settings: may share a Sync */
     bool alone;                  /* not (again) with others */
+    bool opens;                  /* begins its session: its transaction stays open */
+    bool holds;                  /* its connection for long: see pgbudget_hold() */
     bool failed;                 /* the op's error is filled */
     bool redo;                   /* its failure is of our making: run it again */
     ath_rows first, *last;

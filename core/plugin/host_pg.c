@@ -20,7 +20,10 @@ static int asked(ath_task *t, ath_err *e)
                     r->match.route->plugin, r->match.route->label);
 }
 
-static int query_old(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+typedef int start_fn(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath_err *e);
+
+static int start_old(start_fn *start, ath_task *t, const ath_query *q, ath_then *then, void *arg,
+                     ath_err *e)
 {
     ath_query ours;
 
@@ -28,7 +31,7 @@ static int query_old(ath_task *t, const ath_query *q, ath_then *then, void *arg,
     ours.stmt = ABI_ARRAY(&t->arena, ath_stmt, ours.stmt, ours.stmt_size, ours.stmt_count);
     ours.stmt_size = sizeof(ath_stmt);
     ours.size = sizeof(ours);
-    return db_query(t, &ours, then, arg, e);
+    return start(t, &ours, then, arg, e);
 }
 
 static int query(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath_err *e)
@@ -38,13 +41,26 @@ static int query(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath
     if (rc < 0)
         return rc;
     if (q->size != sizeof(*q) || q->stmt_size != sizeof(ath_stmt))
-        return query_old(t, q, then, arg, e);
+        return start_old(db_query, t, q, then, arg, e);
     return db_query(t, q, then, arg, e);
+}
+
+static int open_session(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+{
+    int rc = asked(t, e);
+
+    if (rc < 0)
+        return rc;
+    if (q->size != sizeof(*q) || (q->stmt_count && q->stmt_size != sizeof(ath_stmt)))
+        return start_old(db_open, t, q, then, arg, e);
+    return db_open(t, q, then, arg, e);
 }
 
 const ath_pg_api host_pg = {
     .size = sizeof(host_pg),
     .query = query,
+    .open = open_session,
+    .close = db_close,
     .next = db_rows_next,
     .keep = db_rows_keep,
     .count = db_rows_count,

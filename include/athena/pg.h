@@ -68,10 +68,17 @@ typedef struct {
     ATH_OP(query, const ath_query *q);
     /* ATH_PG_ROWS: the next piece as d->rows; without rows: the end. */
     ATH_OP(more, const ath_rows *rows);
-    /* A connection that the task holds: d->session. `q` names the database; its statements, if any,
-     * run first. */
+    /* A connection that the task holds: d->session, for it and the tasks below it on its loop, one
+     * query at a time. `q` names the database; its statements, if any, run first. With settings or
+     * an isolation it begins a transaction, which they hold for; else the caller's own BEGIN does,
+     * in any query. A query with an isolation is a transaction in itself and has no place in an
+     * open one. What outlives a transaction (SET, advisory locks, LISTEN) wants ATH_PG_RAW, which
+     * has it cleaned away, or ATH_PG_OWN. When a query is stopped or late, or the connection is
+     * lost, what was open is rolled back, and later queries fail; close it and open another. */
     ATH_OP(open, const ath_query *q);
-    void (*close)(ath_session *s);       /* gives it back, rolled back if a transaction is open */
+    /* Gives it back, rolled back if a transaction is open; so does the task's end. A query that
+     * still runs is cancelled. */
+    void (*close)(ath_session *s);
     /* Answers at the next notification on the channel that stmt[0].sql names: d->bytes is a JSON
      * array of the payloads since last time; an empty array means that some may be missed. */
     ATH_OP(listen, const ath_query *q);
