@@ -127,7 +127,6 @@ FIELDS(gateway, "gateway", "The data plane: control plane, keys, limits, queues.
     ATH_BOOL(T, gateway.admission_defer_on_limit_enabled, "admission_defer_on_limit_enabled", "false", "Queue a query over the limit instead of refusing it."),
     ATH_STR(T, gateway.admission_defer_route_prefixes, "admission_defer_route_prefixes", "", NULL, "Paths for which that holds."),
     ATH_STR(T, gateway.admission_exempt_paths, "admission_exempt_paths", "/ping,/health,/health/cluster,/metrics", NULL, "Paths that are never limited.", .flags = CONFIG_CF_STRICT),
-    ATH_BYTES(T, gateway.query_body_limit_bytes, "query_body_limit_bytes", "2097152", "1k..1g", "Largest body of /gateway/query.", .flags = CONFIG_CF_STRICT),
     ATH_BOOL(T, gateway.deferred_query_worker_enabled, "deferred_query_worker_enabled", "true", "Run the worker of the deferred queue."),
     ATH_MSEC(T, gateway.deferred_query_worker_poll_ms, "deferred_query_worker_poll_ms", "1000", NULL, "How often it looks for work, in milliseconds."),
     ATH_MSEC(T, gateway.deferred_query_retention_ms, "deferred_query_retention_secs", "2592000", NULL, "How long finished rows are kept, in seconds; 0: for ever."),

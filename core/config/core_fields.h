@@ -76,7 +76,7 @@ struct gateway_config {
     int32_t enforce_api_keys, rights_strict, session_org_roles;
     ath_str unenforced_scope, trusted_proxies, key_carriers, host_routing_precedence;
     ath_str rights_protected_schemas, auth_log_unenforced;
-    uint64_t auth_cache_ttl_ms, last_used_interval_ms, query_body_limit_bytes;
+    uint64_t auth_cache_ttl_ms, last_used_interval_ms;
 };
 
 struct daemon_config {

@@ -415,6 +415,8 @@ static bool send_all(struct pgconn *c, struct trip *t)
     ok = ok && send_settings(c, t);
     for (uint32_t i = 0; ok && i < t->count; i++) {
         ok = send_stmt(c, t, &t->stmt[i], SENT_STMT);
+        if (ok && (t->flags & ATH_PG_RAW)) /* each answer as soon as it is there: it is timed */
+            ok = PQsendFlushRequest(c->pg);
         if (ok && (t->flags & ATH_PG_EACH) && i + 1 < t->count)
             ok = send_sync(c, t, false) && send_settings(c, t);
     }

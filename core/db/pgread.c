@@ -163,9 +163,16 @@ static void refuse_copy(struct pgconn *c, struct sent *s, PGresult *res)
 
 static void filled(struct pgconn *c, struct sent *s, PGresult *res)
 {
+    ath_rows *rows;
+
     if (s->prep && !s->prep->shape && PQnfields(res))
         s->prep->shape = shape_new(res);
-    rows_fill(trip_answer(s->trip), res, s->prep ? s->prep->shape : NULL);
+    rows = trip_answer(s->trip);
+    rows_fill(rows, res, s->prep ? s->prep->shape : NULL);
+    if (c->raw) {
+        rows->took_us = (c->read_ns - c->answered_ns) / 1000;
+        c->answered_ns = c->read_ns;
+    }
     answered(c, s);
 }
 

@@ -47,6 +47,8 @@ void trip_finish(struct trip *t, int rc)
     if (rc == 0) {
         o->done.rows = &t->first;
         o->done.count = db_rows_affected(t->last);
+    } else {
+        o->done.count = t->answered;
     }
     op_finish(o, rc);
 }

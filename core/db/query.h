@@ -20,6 +20,7 @@ uint32_t db_rows_count(const ath_rows *rows);
 uint32_t db_rows_columns(const ath_rows *rows, const ath_column **ret);
 ath_str db_rows_text(const ath_rows *rows, uint32_t row, uint32_t col);
 uint64_t db_rows_affected(const ath_rows *rows);
+uint64_t db_rows_took_us(const ath_rows *rows);
 
 /* SQLSTATE to the contract's code (gateway.md 9.2, the last column). `message`, `detail` ... are
  * PostgreSQL's; what may be shown is put into `e`. */

@@ -233,3 +233,8 @@ uint64_t db_rows_affected(const ath_rows *rows)
 {
     return rows ? rows->affected : 0;
 }
+
+uint64_t db_rows_took_us(const ath_rows *rows)
+{
+    return rows ? rows->took_us : 0;
+}

@@ -37,6 +37,7 @@ struct ath_rows {
     struct shape *shape;         /* NULL: made of res when asked for */
     uint32_t rows, columns;
     uint64_t affected;
+    uint64_t took_us;            /* of a caller's own SQL */
 };
 
 struct shape *shape_new(const PGresult *res);

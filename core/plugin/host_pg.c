@@ -67,4 +67,5 @@ const ath_pg_api host_pg = {
     .columns = db_rows_columns,
     .text = db_rows_text,
     .affected = db_rows_affected,
+    .took_us = db_rows_took_us,
 };

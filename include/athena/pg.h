@@ -64,7 +64,8 @@ typedef struct {
  * cancelled in the server. */
 typedef struct {
     uint32_t size, pad;
-    /* d->rows: the first statement's result; d->count: rows that it returned or changed. */
+    /* d->rows: the first statement's result; d->count: rows that it returned or changed. Failed,
+     * d->count: statements that were answered before. */
     ATH_OP(query, const ath_query *q);
     /* ATH_PG_ROWS: the next piece as d->rows; without rows: the end. */
     ATH_OP(more, const ath_rows *rows);
@@ -91,6 +92,8 @@ typedef struct {
     uint32_t (*columns)(const ath_rows *rows, const ath_column **ret);      /* how many */
     ath_str  (*text)(const ath_rows *rows, uint32_t row, uint32_t col);     /* p NULL: null */
     uint64_t (*affected)(const ath_rows *rows);             /* rows changed, by the command tag */
+    /* Of ATH_PG_RAW: microseconds from the answer before it to this one. 0: not measured. */
+    uint64_t (*took_us)(const ath_rows *rows);
 } ath_pg_api;
 
 /* clang-format on */

@@ -41,7 +41,7 @@ typedef struct {                 /* how an operation ended; borrowed until `then
     int32_t  status;             /* HTTP status, or the exit status of a child */
     int32_t  signal;             /* that ended a child; 0: none */
     int32_t  pad;
-    uint64_t count;              /* rows or bytes moved */
+    uint64_t count;              /* rows or bytes moved; of a query that failed see pg.h */
 } ath_done;
 
 /* A continuation. Returns 0 or a negative code, which ends the task with what is in `e`. */
