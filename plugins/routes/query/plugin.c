@@ -8,6 +8,15 @@ static const ath_field fields[] = {
     ATH_MSEC(T, timeout_ms, "timeout", "30s", "10ms..1h",
              "How long one request's statements may run.",
              .alias = "gateway.resilience_timeout_secs", .flags = ATH_CF_RELOAD),
+    ATH_BYTES(T, max_body_bytes, "max_body_bytes", "2m", "1k..1g",
+              "Largest body of /gateway/query, within what the server takes at all.",
+              .alias = "gateway.query_body_limit_bytes", .flags = ATH_CF_RELOAD),
+    ATH_BYTES(T, max_result_bytes, "max_result_bytes", "64m", "0..16g",
+              "Most bytes of rows, as JSON, in one answer; more is refused. 0: any number.",
+              .alias = "gateway.query_max_result_bytes", .flags = ATH_CF_RELOAD),
+    ATH_INT(T, max_rows, "max_rows", "0", "0..100000000",
+            "Most rows of a recognised SELECT whose caller may not run SQL. 0: any number.",
+            .alias = "gateway.max_rows", .flags = ATH_CF_RELOAD),
 };
 
 /* Which right /gateway/query and /query/count need is known when their body was read. */
@@ -15,6 +24,15 @@ static const ath_route routes[] = {
     { .method = "POST", .path = "/gateway/query", .handle = query_gateway, .operation = "query",
       .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
       .summary = "Run SQL: one statement with parameters, or a script" },
+    { .method = "POST", .path = "/query/sql", .handle = query_sql, .operation = "query",
+      .auth = ATH_AUTH_EITHER, .right = "gateway.query", .limit = "raw_sql", .flags = ATH_RT_CLIENT,
+      .summary = "Run SQL with a driver named" },
+    { .method = "POST", .path = "/gateway/sql", .handle = query_sql, .operation = "query",
+      .auth = ATH_AUTH_EITHER, .right = "gateway.query", .limit = "raw_sql", .flags = ATH_RT_CLIENT,
+      .summary = "The same, newer name" },
+    { .method = "POST", .path = "/query/count", .handle = query_count, .operation = "query",
+      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .summary = "Count the rows of a table or of a query" },
 };
 /* clang-format on */
 
@@ -25,6 +43,6 @@ static const ath_routes group = {
 };
 static const ath_cap *const caps[] = { &group.cap, NULL };
 
-ATH_PLUGIN("routes-query", "1.0.0", "athena.catalog@1", "",
+ATH_PLUGIN("routes-query", "1.0.0", "athena.catalog@1 ?athena.cache@1", "",
            .summary = "SQL of callers: queries, scripts, counts", ATH_ARRAY(field, fields),
            .config_size = sizeof(struct query_config), .cap = caps, .init = query_init);

@@ -1,5 +1,26 @@
-/* POST /gateway/query. */
+/* POST /gateway/query.
+ *
+ *     read        the body: statements, mode, parameters
+ *     recognise   a SELECT that a client wrote for a fetch: bound to the catalogue, allowed by the
+ *                 right to read, run like a fetch
+ *     run         anything else, allowed by gateway.query
+ *
+ * Who may run SQL gets SQL wherever a fetch would not do: a name that the catalogue lacks, a value
+ * that does not fit its column. Who may not is told what a fetch says.
+ */
 #include "query.h"
+
+#include "lib/json.h"
+
+struct query {
+    struct dp_ask ask; /* of a recognised SELECT */
+    struct dp dp;
+    struct dp_fetch fetch;
+    struct dp_query compiled;
+    enum select_kind kind;
+    bool may_run;
+    struct run run;
+};
 
 int query_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
 {
@@ -7,16 +28,242 @@ int query_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
 
     (void)config;
     state.catalog = ath_host_->service(s, "athena.catalog", 1);
+    state.cache = ath_host_->service(s, "athena.cache", 1);
     if (!state.catalog)
         return ath_fail(e, ATH_E_CONFIG, "service \"athena.catalog\" is not there");
     *ret_state = &state;
     return 0;
 }
 
+int query_allowed(ath_req *r, ath_err *e)
+{
+    ath_right right = { .table = ATH_S("gateway"), .action = ATH_S("query") };
+
+    return ath_host_->req->allow(r, &right, 1, e);
+}
+
+/* ---- answers ---- */
+
+static ath_str mode(const struct run *x)
+{
+    return x->script.each ? ATH_S("per_statement") : ATH_S("single_transaction");
+}
+
+static void answer_meta(ath_req *r, struct buf *b, const struct run *x)
+{
+    buf_json_key(b, "meta");
+    buf_char(b, '{');
+    buf_json_str(b, "backend", answer_backend(r));
+    buf_json_int(b, "returned_row_count", (int64_t)x->data_rows);
+    buf_json_int(b, "rows_affected", (int64_t)x->affected);
+    buf_json_int(b, "statement_count", x->script.count);
+    buf_char(b, '}');
+}
+
+static void answer_tail(ath_req *r, struct buf *b, const struct run *x)
+{
+    buf_json_str(b, "execution_mode", mode(x));
+    buf_json_str(b, "message", ATH_S("Query executed"));
+    answer_meta(r, b, x);
+}
+
+static int answer(ath_req *r, struct run *x, ath_err *e)
+{
+    struct buf b = x->body;
+
+    (void)e;
+    answer_tail(r, &b, x);
+    answer_preprocess(&b);
+    answer_statements(&b, &x->script);
+    buf_json_str(&b, "status", ATH_S("success"));
+    buf_char(&b, '}');
+    return ath_reply(r, 200, "application/json", buf_view(&b));
+}
+
+/* Contract 21.5: what was asked for in its words, and the SQL that it became. */
+static int answer_relations(ath_req *r, const struct query *x)
+{
+    struct buf b = x->run.body;
+
+    buf_lit(&b, ",\"compatibility_rewrite\":{");
+    buf_json_str(&b, "kind", ATH_S("relation_select"));
+    buf_json_str(&b, "table_name", x->fetch.root.table);
+    buf_char(&b, '}');
+    answer_tail(r, &b, &x->run);
+    buf_lit(&b, ",\"statements\":[");
+    buf_json(&b, buf_view(&x->compiled.sql.text));
+    buf_char(&b, ']');
+    buf_json_str(&b, "status", ATH_S("success"));
+    buf_char(&b, '}');
+    return ath_reply(r, 200, "application/json", buf_view(&b));
+}
+
+/* ---- SQL ---- */
+
+static int run_sql(ath_req *r, struct query *x, ath_err *e)
+{
+    x->run.answer = answer;
+    x->run.head = ATH_S("{\"data\":");
+    return run_start(r, &x->run, e);
+}
+
+/* Exactly these mean yes. */
+static bool is_deferred(ath_req *r)
+{
+    static const char *const words[] = { "1", "true", "TRUE", "yes", "YES" };
+    ath_str given = ath_header(r, "x-athena-defer");
+
+    for (size_t i = 0; i < ATH_COUNT(words); i++)
+        if (str_is(given, words[i]))
+            return true;
+    return false;
+}
+
+static int refuse_deferred(ath_err *e)
+{
+    return ath_raise(e, "deferred_queue_unavailable",
+                     "Failed to queue deferred query request: this server has no deferred queue");
+}
+
+/* ---- a SELECT that is a fetch ---- */
+
+static struct query *of_ask(struct dp_ask *a)
+{
+    return (struct query *)a;
+}
+
+static int read_select(ath_req *r, struct dp_ask *a, ath_err *e)
+{
+    const struct query_state *s = ath_state_of(r);
+    struct query *x = of_ask(a);
+    int kind;
+
+    x->dp = (struct dp){ .arena = ath_arena_of(r), .catalog = s->catalog };
+    kind = select_read(&x->dp, x->run.script.stmt[0].of.text, &x->fetch, e);
+    if (kind < 0)
+        return kind;
+    x->kind = (enum select_kind)kind;
+    return 0;
+}
+
+static int answer_select(ath_req *r, struct dp_ask *a, const ath_rows *rows, ath_err *e)
+{
+    struct query *x = of_ask(a);
+    struct script_stmt *st = &x->run.script.stmt[0];
+    uint64_t now = ath_host_->loop->now_ms(ath_host_->task->loop(r));
+    int rc;
+
+    if ((rc = rows_fetched(r, &x->fetch, &x->compiled, rows, &x->run.body, e)) < 0)
+        return rc;
+    st->returned = x->run.data_rows = ath_host_->pg->count(rows);
+    st->took_us = (now - x->run.started_ms) * 1000;
+    answer_facts(r, 1, st->returned, 0);
+    return x->kind == SELECT_RELATIONS ? answer_relations(r, x) : answer(r, &x->run, e);
+}
+
+static int selected(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct query *x = d->arg;
+
+    return d->rc < 0 ? run_sql(t, x, e) : answer_select(t, &x->ask, d->rows, e);
+}
+
+static int allow_reads(ath_req *r, struct query *x, ath_err *e)
+{
+    const ath_right *right;
+    uint32_t n = dp_rights(&x->dp, &x->fetch.root, "read", &right);
+
+    return ath_host_->req->allow(r, right, n, e);
+}
+
+/* As a fetch has it: a larger limit is refused, and none is this one. */
+static int bound_rows(ath_req *r, struct query *x, ath_err *e)
+{
+    const struct query_config *cfg = ath_config_of(r);
+    int64_t most = cfg->max_rows, *limit = &x->fetch.root.limit;
+
+    if (most && *limit > most)
+        return ath_raise(e, "invalid_fetch_condition", "limit %lld is over the %lld rows allowed",
+                         (long long)*limit, (long long)most);
+    if (most && *limit < 0)
+        *limit = most;
+    return 0;
+}
+
+static int send_select(ath_req *r, struct query *x, ath_err *e)
+{
+    const struct query_config *cfg = ath_config_of(r);
+    ath_query *q = &x->ask.query;
+
+    q->flags = ATH_PG_READ;
+    q->stmt = x->compiled.stmt;
+    q->stmt_count = x->compiled.stmt_count;
+    q->timeout_ms = (uint32_t)cfg->timeout_ms;
+    if (!x->may_run || x->kind == SELECT_RELATIONS)
+        return 0; /* dp_ask() sends it */
+    q->stmt_count = 0;
+    return ath_host_->pg->query(r,
+                                &(ath_query){ .size = sizeof(*q),
+                                              .flags = q->flags,
+                                              .stmt = q->stmt,
+                                              .stmt_size = sizeof(ath_stmt),
+                                              .stmt_count = x->compiled.stmt_count,
+                                              .timeout_ms = q->timeout_ms },
+                                selected, x, e);
+}
+
+static int bind_select(ath_req *r, struct dp_ask *a, ath_err *e)
+{
+    struct query *x = of_ask(a);
+    bool or_sql = x->may_run && x->kind == SELECT_FETCH;
+    int rc, allowed;
+
+    x->dp.e = e;
+    x->dp.snapshot = a->snapshot;
+    rc = dp_bind(&x->dp, &x->fetch.root);
+    allowed = allow_reads(r, x, e);
+    a->unknown = x->dp.unknown;
+    if (or_sql && (rc < 0 || allowed < 0))
+        return run_sql(r, x, e);
+    if (allowed < 0 || rc < 0)
+        return allowed < 0 ? allowed : rc;
+    if (!x->may_run && (rc = bound_rows(r, x, e)) < 0)
+        return rc;
+    if ((rc = dp_fetch_sql(&x->dp, &x->fetch, &x->compiled)) < 0)
+        return or_sql ? run_sql(r, x, e) : rc;
+    return send_select(r, x, e);
+}
+
+/* ---- the request ---- */
+
+static bool may_be_select(const struct script *s)
+{
+    return s->count == 1 && !s->schema.n && !s->param_count && !s->stmt[0].of.broken &&
+           sql_is(&s->stmt[0].of.verb, "SELECT");
+}
+
 int query_gateway(ath_req *r, ath_err *e)
 {
-    int rc = ath_host_->req->allow(
-        r, &(ath_right){ .table = ATH_S("gateway"), .action = ATH_S("query") }, 1, e);
+    const struct query_state *s = ath_state_of(r);
+    const struct query_config *cfg = ath_config_of(r);
+    struct query *x = ath_new(ath_arena_of(r), sizeof(*x));
+    const struct json *body;
+    int rc;
 
-    return rc < 0 ? rc : ath_raise(e, "feature_unavailable", "SQL is not available yet");
+    if ((rc = script_body(r, cfg->max_body_bytes, &body, e)) < 0 ||
+        (rc = script_read(r, body, &x->run.script, e)) < 0)
+        return rc;
+    x->ask = (struct dp_ask){
+        .catalog = s->catalog, .read = read_select, .bind = bind_select, .answer = answer_select
+    };
+    x->run.started_ms = ath_host_->loop->now_ms(ath_host_->task->loop(r));
+    if (may_be_select(&x->run.script) && (rc = read_select(r, &x->ask, e)) < 0)
+        return rc;
+    rc = query_allowed(r, e);
+    x->may_run = rc == 0;
+    if (is_deferred(r))
+        return rc < 0 ? rc : refuse_deferred(e);
+    if (x->kind != SELECT_SQL)
+        return dp_ask(r, &x->ask, e);
+    return rc < 0 ? rc : run_sql(r, x, e);
 }

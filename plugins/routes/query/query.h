@@ -7,25 +7,107 @@
 #ifndef ROUTES_QUERY_H
 #define ROUTES_QUERY_H
 
+#include <athena/service/cache.h>
+
+#include "dataplane/ask.h"
 #include "dataplane/dataplane.h"
+#include "sqltext/sqltext.h"
 
 struct query_config {
-    uint64_t timeout_ms;         /* of one statement */
+    uint64_t timeout_ms;       /* of one request's statements together */
+    uint64_t max_body_bytes;   /* of /gateway/query */
+    uint64_t max_result_bytes; /* of the rows of one answer, as JSON; 0: any */
+    int64_t max_rows;          /* as of a fetch; 0: any number */
 };
 
 struct query_state {
     const ath_catalog *catalog;
+    const ath_cache *cache; /* NULL: nobody offers it */
 };
 
-/* query.c */
+/* ---- script.c: what a body asks for ---- */
+
+enum { SCRIPT_STATEMENTS = 998 }; /* BEGIN and COMMIT come on top of the host's 1000 */
+
+struct script_stmt {
+    struct sql_statement of;
+    const char *sql;                      /* its text, ended by NUL */
+    uint64_t returned, affected, took_us; /* once it has run */
+};
+
+struct script {
+    ath_str text, schema; /* schema empty: none was given */
+    bool each;            /* per_statement */
+    struct script_stmt *stmt;
+    uint32_t count;
+    ath_str *param;
+    uint32_t param_count;
+};
+
+/* The request's body as JSON; `most`: bytes, 0: as the server allows. */
+int script_body(ath_req *r, uint64_t most, const struct json **ret, ath_err *e);
+/* query, schema_name, execution_mode and params of it. */
+int script_read(ath_req *r, const struct json *body, struct script *ret, ath_err *e);
+
+/* ---- run.c: running it ---- */
+
+struct run;
+typedef int run_answer(ath_req *r, struct run *x, ath_err *e);
+
+struct run { /* in the request's arena */
+    struct script script;
+    run_answer *answer;          /* of a run that went well */
+    ath_str head;                /* what stands in front of the rows in its body */
+    bool echo;                   /* errors show the statement that failed */
+    /* set by run_start() and when it has run */
+    struct buf body;             /* the head and the array of the last rows */
+    uint64_t data_rows, affected;
+    uint64_t started_ms, took_ms;
+    uint32_t before, next; /* statements of ours in front; the one that runs */
+    ath_session *session;  /* per_statement of several */
+};
+
+/* The caller's rights have been asked. */
+int run_start(ath_req *r, struct run *x, ath_err *e);
+
+/* Tells the cache that anything may have changed, then calls `then` with `arg`. */
+int run_changed(ath_req *r, ath_then *then, void *arg, ath_err *e);
+
+/* ---- rows.c: rows as JSON ---- */
+
+/* The array of them, behind what `b` holds. */
+int rows_json(ath_req *r, const ath_rows *rows, struct buf *b, ath_err *e);
+/* Of a fetch; `ret` begins with {"data":. */
+int rows_fetched(ath_req *r, const struct dp_fetch *f, const struct dp_query *q,
+                 const ath_rows *rows, struct buf *ret, ath_err *e);
+
+/* ---- select.c: a SELECT that is a fetch ---- */
+
+enum select_kind {
+    SELECT_SQL,       /* it is none */
+    SELECT_FETCH,     /* as a client writes it (contract 21.6) */
+    SELECT_RELATIONS, /* with alias:table(...), which SQL does not have (21.5) */
+};
+
+/* Reads `sql` into `f`. Negative: relations with something that is not understood. */
+int select_read(struct dp *dp, ath_str sql, struct dp_fetch *f, ath_err *e);
+
+/* ---- what answers share (answer.c) ---- */
+
+void answer_statements(struct buf *b, const struct script *s);
+void answer_preprocess(struct buf *b);
+void answer_facts(ath_req *r, uint64_t statements, uint64_t returned, uint64_t affected);
+ath_str answer_backend(ath_req *r);
+
+/* The right to run SQL. */
+int query_allowed(ath_req *r, ath_err *e);
+
+/* ---- routes ---- */
+
 int query_init(ath_self *s, const void *config, void **ret_state, ath_err *e);
-ath_handler query_gateway;
-
-/* sql.c */
-ath_handler query_sql;
-
-/* count.c */
-ath_handler query_count;
+ath_handler query_gateway; /* query.c */
+ath_handler query_sql;     /* sql.c */
+ath_handler query_count;   /* count.c */
 
 extern const char openapi_yaml[]; /* openapi.yaml */
 
