@@ -1,6 +1,8 @@
 /* SQLSTATE to the contract's code: one table, the longest prefix wins. What PostgreSQL says goes
- * into the error as its message; the parts that a caller can act on become details. The row values
- * of DETAIL are the key "detail", which only administrators are shown.
+ * into the error as its message; classes that only a caller's statement or value can cause are the
+ * caller's, also where the published system has them as 500. The parts that a caller can act on
+ * become details. The row values of DETAIL are the key "detail", which only administrators are
+ * shown.
  */
 #include "db/query.h"
 #include "lib/buf.h"
@@ -35,7 +37,15 @@ static const struct {
     { "57P03", "backend_unavailable",        "database_connection", true  },
     { "57014", "query_timeout",              "internal",            false },
     { "28",    "backend_unavailable",        "database_connection", true  },
-    { "P0001", "raised_exception",           "validation",          false },
+    { "P0",    "raised_exception",           "validation",          false },
+    { "0A",    "query_syntax",               "query_syntax",        false },
+    { "21",    "query_syntax",               "query_syntax",        false },
+    { "25",    "query_syntax",               "query_syntax",        false },
+    { "2B",    "query_syntax",               "query_syntax",        false },
+    { "34",    "query_syntax",               "query_syntax",        false },
+    { "3F",    "query_syntax",               "query_syntax",        false },
+    { "44",    "check_constraint_violation", "database_constraint", false },
+    { "54",    "data_exception",             "validation",          false },
     { "",      "database_error",             "internal",            false },
 };
 /* clang-format on */

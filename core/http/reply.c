@@ -410,6 +410,7 @@ static ath_str envelope(const struct req *r, const ath_err *e, const ath_error *
     buf_json_str(&b, "trace_id", str_of(r->id));
     put_data(&b, r, buf_view(&details));
     buf_char(&b, '}');
+    utf8_mend(b.p, b.n); /* a header or path that is quoted may hold any bytes */
     return buf_view(&b);
 }
 

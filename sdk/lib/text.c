@@ -298,6 +298,16 @@ bool str_utf8(ath_str s)
     return true;
 }
 
+void utf8_mend(char *p, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t step = utf8_step((const unsigned char *)p + i, n - i);
+        if (step == 0)
+            p[i] = '?';
+        i += step ? step : 1;
+    }
+}
+
 /* Eight bytes at a time, the rest with its length; each step multiplies and folds the upper half, which
  * depends on all bytes, into the lower one. */
 static uint64_t hash_step(uint64_t h, uint64_t w)

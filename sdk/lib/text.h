@@ -167,6 +167,9 @@ unsigned str_distance(ath_str a, ath_str b, unsigned most);
 /* True when the bytes are well-formed UTF-8 (no surrogates, nothing over U+10FFFF). */
 bool str_utf8(ath_str s);
 
+/* Each byte that is not part of well-formed UTF-8 becomes '?'. */
+void utf8_mend(char *p, size_t n);
+
 uint32_t str_hash(ath_str s);
 
 #endif

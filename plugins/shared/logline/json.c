@@ -36,9 +36,7 @@ static void text(struct logline *l, struct buf *b, ath_str s)
     }
     buf_reset(&l->extra);
     buf_str(&l->extra, s);
-    for (size_t i = 0; i < l->extra.n; i++)
-        if (l->extra.p[i] & 0x80)
-            l->extra.p[i] = '?';
+    utf8_mend(l->extra.p, l->extra.n);
     buf_json(b, buf_view(&l->extra));
 }
 

@@ -90,6 +90,9 @@ END_TEST
 START_TEST(text_that_is_not_utf8_is_seen)
 {
     ck_assert(str_utf8(str_of("h\xc3\xa9llo \xe2\x82\xac \xf0\x9f\x98\x80")));
+    char broken[] = "h\xc3\xa9 \xff\xe2\x82 \xed\xa0\x80\xc3";
+    utf8_mend(broken, sizeof(broken) - 1);
+    ck_assert_str_eq(broken, "h\xc3\xa9 ??? ????");
     ck_assert(!str_utf8(str_of("\xc0\xaf")) && !str_utf8(str_of("\xed\xa0\x80")));
     ck_assert(!str_utf8(str_of("\xf4\x90\x80\x80")) && !str_utf8(str_of("a\xe2\x82")));
 }

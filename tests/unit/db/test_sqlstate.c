@@ -22,6 +22,10 @@ START_TEST(each_state_has_its_code_and_status)
         { "53300", "backend_unavailable", 503 },   { "55P03", "backend_unavailable", 503 },
         { "57P01", "backend_unavailable", 503 },   { "57014", "query_timeout", 504 },
         { "28P01", "backend_unavailable", 503 },   { "P0001", "raised_exception", 400 },
+        { "0A000", "query_syntax", 400 },          { "21000", "query_syntax", 400 },
+        { "25001", "query_syntax", 400 },          { "2BP01", "query_syntax", 400 },
+        { "3F000", "query_syntax", 400 },          { "44000", "check_constraint_violation", 400 },
+        { "54000", "data_exception", 400 },        { "P0003", "raised_exception", 400 },
         { "XX000", "database_error", 500 },        { "", "database_error", 500 },
     };
 
