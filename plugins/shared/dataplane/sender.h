@@ -1,0 +1,40 @@
+/* plugins/shared/dataplane/sender.h - a result of any size to the caller, in bounded memory.
+ *
+ * The statement was asked with ATH_PG_ROWS. A result that is over with its first piece is answered
+ * whole, as any other: with a length, and it may be kept. A longer one is written piece by piece into
+ * a stream that the host pulls: the next rows are asked for when there is room for them, so no more
+ * than a piece waits in us and what PostgreSQL has ready waits there.
+ *
+ *     piece 1 --more--> nothing     whole()
+ *             --more--> piece 2     head(), then 1, 2, more, 3, more ... end
+ *
+ * A failure behind the first byte of a body has no status any more: the task fails, and the host cuts
+ * the connection, so nobody takes what came for all there is.
+ *
+ * The struct lives in the request's arena.
+ */
+#ifndef PLUGINS_SHARED_DATAPLANE_SENDER_H
+#define PLUGINS_SHARED_DATAPLANE_SENDER_H
+
+#include "dataplane/writer.h"
+
+struct dp_sender {
+    void *arg;
+    int (*whole)(ath_req *r, void *arg, const ath_rows *rows, ath_err *e); /* answers */
+    void (*head)(ath_req *r, void *arg, const struct dp_answer *a); /* sets what goes before a body */
+    const struct dp_fetch *f;
+    const struct dp_query *q;
+    struct dp_answer a;          /* its cache_key, format, strip_nulls and bare are said */
+    int64_t planned;             /* of a planned or estimated count */
+    bool fold;                   /* as in struct dp */
+    /* inside */
+    struct dp_writer w;
+    const ath_rows *first;
+    ath_stream *to;
+    struct buf text;
+};
+
+/* Goes on from the first piece of the result. */
+int dp_sender_start(ath_req *r, struct dp_sender *s, const ath_rows *piece, ath_err *e);
+
+#endif
