@@ -4,7 +4,7 @@
 #include "base/arena.h"
 #include "lib/text.h"
 
-enum { MOST_COLUMNS = 64, MOST_REFERENCES = 16 };
+enum { MOST_COLUMNS = 64, MOST_REFERENCES = 16, MOST_KEYS = 8 };
 
 struct ath_snapshot {
     ath_relation *relation;
@@ -79,36 +79,52 @@ static void fill_column(ath_attribute *c, ath_str text, uint32_t number)
         c->flags = ATH_COL_PRIMARY | ATH_COL_NOT_NULL;
 }
 
+/* Columns that say "pk" are the primary key together; each that says "uq" is a key of its own. */
+static void fill_keys(ath_arena *a, ath_relation *r, const struct fake_table *t)
+{
+    ath_key *key = arena_alloc(a, MOST_KEYS * sizeof(*key));
+    uint32_t *number = arena_alloc(a, 2 * MOST_COLUMNS * sizeof(*number)), n = 0, at = 0;
+    ath_str rest = str_of(t->columns), piece;
+
+    for (uint32_t i = 0; i < r->column_count; i++)
+        if (r->column[i].flags & ATH_COL_PRIMARY)
+            number[n++] = r->column[i].number;
+    if (n)
+        key[r->key_count++] = (ath_key){
+            .size = sizeof(*key), .primary = 1, .number = number, .number_count = n
+        };
+    while (str_next(&rest, ',', &piece) && ++at)
+        if (str_ends(str_trim(piece), " uq")) {
+            number[n] = at;
+            key[r->key_count++] =
+                (ath_key){ .size = sizeof(*key), .number = &number[n++], .number_count = 1 };
+        }
+    r->key = key;
+}
+
 static void fill_relation(ath_arena *a, ath_relation *r, const struct fake_table *t, uint32_t oid)
 {
     ath_attribute *column = arena_alloc(a, MOST_COLUMNS * sizeof(*column));
-    uint32_t *number = arena_alloc(a, sizeof(*number));
-    ath_key *key = arena_alloc(a, sizeof(*key));
     ath_str rest = str_of(t->columns), piece;
-    size_t dot = str_find(str_of(t->name), '.');
+    bool view = str_starts(str_of(t->name), "matview ");
+    ath_str name = str_after(str_of(t->name), view ? 8 : 0);
+    size_t dot = str_find(name, '.');
 
     *r = (ath_relation){ .size = sizeof(*r),
-                         .kind = ATH_REL_TABLE,
+                         .kind = view ? ATH_REL_MATVIEW : ATH_REL_TABLE,
                          .oid = oid,
                          .column = column,
                          .column_size = sizeof(*column),
-                         .key = key,
-                         .key_size = sizeof(*key),
-                         .schema = str_from(t->name, dot),
-                         .name = str_of(t->name + dot + 1) };
+                         .key_size = sizeof(ath_key),
+                         .schema = str_from(name.p, dot),
+                         .name = str_after(name, dot + 1) };
     r->out = arena_alloc(a, MOST_REFERENCES * sizeof(*r->out));
     r->in = arena_alloc(a, MOST_REFERENCES * sizeof(*r->in));
     while (str_next(&rest, ',', &piece)) {
         ath_attribute *c = &column[r->column_count];
         fill_column(c, str_trim(piece), ++r->column_count);
-        if (c->flags & ATH_COL_PRIMARY) {
-            *number = c->number;
-            *key = (ath_key){
-                .size = sizeof(*key), .primary = 1, .number = number, .number_count = 1
-            };
-            r->key_count = 1;
-        }
     }
+    fill_keys(a, r, t);
 }
 
 /* "project_id int4 -> projects.id" */

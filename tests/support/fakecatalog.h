@@ -5,8 +5,9 @@
  *     };
  *     const ath_snapshot *s = fake_catalog(&arena, tables, ATH_COUNT(tables));
  *
- * Types are the built-in ones by their short names, "mood" (an enum) and "pair" (a composite). Oids of
- * tables count from 20000, attnums from 1.
+ * Behind a type: "pk", "uq" or a foreign key. "matview public.seen" is a materialized view. Types are
+ * the built-in ones by their short names, "mood" (an enum) and "pair" (a composite). Oids of tables
+ * count from 20000, attnums from 1.
  */
 #ifndef TESTS_SUPPORT_FAKECATALOG_H
 #define TESTS_SUPPORT_FAKECATALOG_H

@@ -5,11 +5,6 @@
  */
 #include "dataplane/dataplane.h"
 
-static const ath_attribute *column_at(const ath_relation *r, uint32_t i)
-{
-    return (const void *)((const char *)r->column + (size_t)i * r->column_size);
-}
-
 /* A quote inside of quotes stands there twice. */
 static ath_str unquoted(const struct dp *dp, ath_str name)
 {
@@ -99,7 +94,7 @@ static void expand_star(struct dp *dp, struct dp_node *node)
     if (!(star = *at))
         return;
     for (uint32_t c = 0; c < node->relation->column_count; c++) {
-        const ath_attribute *a = column_at(node->relation, c);
+        const ath_attribute *a = dp_column_at(node->relation, c);
         ath_str key = dp->fold ? dp_fold(dp, a->name) : a->name;
         if (has_key(node, key))
             continue;
@@ -123,7 +118,7 @@ static bool star_is_plain(const struct dp *dp, const struct dp_node *node)
     if (!node->item || !node->item->star || node->item->next || (dp->fold && node->parent))
         return false;
     for (uint32_t i = 0; i < node->relation->column_count && !node->parent; i++)
-        if (dp_needs_json(column_at(node->relation, i)))
+        if (dp_needs_json(dp_column_at(node->relation, i)))
             return false;
     return true;
 }

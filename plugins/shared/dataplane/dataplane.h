@@ -180,6 +180,9 @@ int dp_read_items(struct dp *dp, ath_str text, struct dp_node *node);
 /* {column, direction}, {col: "asc"}, [...]: the node's order. */
 int dp_read_order(struct dp *dp, const struct json *order, struct dp_node *node);
 
+/* sort_by: {field or column, direction}; a direction that is not known means descending. */
+int dp_read_sort(struct dp *dp, const struct json *o, struct dp_node *node);
+
 /* ---- names to the catalogue ---- */
 
 int dp_bind(struct dp *dp, struct dp_node *root);
@@ -318,11 +321,13 @@ int dp_read_ref(struct dp *dp, ath_str text, struct dp_ref *ret); /* "col", "col
 int dp_bind_join(struct dp *dp, struct dp_node *node);
 
 bool dp_needs_json(const ath_attribute *a); /* its text is not enough: to_json(column) */
+const ath_attribute *dp_column_at(const ath_relation *r, uint32_t i);
 
 /* The text of `v` as a parameter of this type; `array`: the type is an array. */
 int dp_value(struct dp *dp, const struct json *v, uint32_t type, bool array, ath_str *ret);
 /* The same of a list for `= ANY`, {1,"a b"}: without its nulls. type: the array's. */
 int dp_array_text(struct dp *dp, const struct json *list, uint32_t type, ath_str *ret);
+void dp_element(struct buf *b, ath_str s); /* "a b" of an array's text, in quotes */
 
 /* Adds a value and writes its $n. False: too many; refused. */
 bool dp_param(struct dp *dp, struct dp_sql *sql, ath_str value, uint32_t type);
@@ -330,6 +335,15 @@ int dp_ref_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *node,
                const struct dp_ref *ref);
 int dp_term_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *node,
                 const struct dp_pred *p);
+int dp_items_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node); /* with nothing before */
+int dp_where_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node); /* " WHERE ..." or nothing */
+int dp_order_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node); /* " ORDER BY ..." */
+int dp_page_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node);  /* " LIMIT $1 OFFSET $2" */
+
+/* Each row as a JSON object, between commas, and behind one when a row stands there already. The
+ * last `hidden` columns are not shown; of `f` the root's items and the keys count. */
+void dp_rows_json(struct dp *dp, const struct dp_fetch *f, const ath_rows *rows, uint32_t hidden,
+                  bool strip, struct buf *b);
 
 struct dp_table {                /* rows of a result, and where the JSON of each stands in the answer */
     const ath_rows *rows;

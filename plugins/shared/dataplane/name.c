@@ -30,7 +30,7 @@ static void detail(struct dp *dp, const char *key, ath_str text)
     ath_host_->err->detail(dp->e, key, buf_view(&b));
 }
 
-static const ath_attribute *column_at(const ath_relation *r, uint32_t i)
+const ath_attribute *dp_column_at(const ath_relation *r, uint32_t i)
 {
     return (const void *)((const char *)r->column + (size_t)i * r->column_size);
 }
@@ -48,8 +48,8 @@ static void list_columns(struct dp *dp, const ath_relation *r, struct buf *title
             buf_lit(title, ", ");
             buf_char(&list, ',');
         }
-        buf_str(title, column_at(r, i)->name);
-        buf_json(&list, column_at(r, i)->name);
+        buf_str(title, dp_column_at(r, i)->name);
+        buf_json(&list, dp_column_at(r, i)->name);
     }
     buf_char(&list, ']');
     ath_host_->err->detail(dp->e, "available_columns", buf_view(&list));
@@ -209,11 +209,11 @@ const ath_attribute *dp_column(const struct dp *dp, const ath_relation *r, ath_s
     if (a)
         return a;
     for (uint32_t i = 0; i < r->column_count; i++) {
-        if (!str_ieq(column_at(r, i)->name, name))
+        if (!str_ieq(dp_column_at(r, i)->name, name))
             continue;
         if (found)
             return NULL; /* two that differ in case only: neither is meant for sure */
-        found = column_at(r, i);
+        found = dp_column_at(r, i);
     }
     if (found)
         return found;

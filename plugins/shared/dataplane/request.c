@@ -239,8 +239,7 @@ int dp_read_order(struct dp *dp, const struct json *order, struct dp_node *node)
     return 0;
 }
 
-/* sort_by: {field or column, direction}; a direction that is not known means descending. */
-static int sort_by(struct dp *dp, const struct json *o, struct dp_node *node)
+int dp_read_sort(struct dp *dp, const struct json *o, struct dp_node *node)
 {
     const struct json *name = json_given(o, "field"), *dir = json_given(o, "direction");
 
@@ -370,7 +369,7 @@ int dp_read_fetch(struct dp *dp, const struct json *body, const struct dp_limits
                         : columns(dp, slot[S_COLUMNS], &f->root);
     if (rc < 0 || (rc = filters(dp, slot, &f->root)) < 0)
         return rc;
-    if (slot[S_SORT] && (rc = sort_by(dp, slot[S_SORT], &f->root)) < 0)
+    if (slot[S_SORT] && (rc = dp_read_sort(dp, slot[S_SORT], &f->root)) < 0)
         return rc;
     if (slot[S_ORDER] && !slot[S_SORT] && (rc = dp_read_order(dp, slot[S_ORDER], &f->root)) < 0)
         return rc;

@@ -382,3 +382,22 @@ void dp_writer_end(struct dp_writer *w, struct buf *b)
     message_write(b, w->rows);
     buf_lit(b, ",\"status\":\"success\"}");
 }
+
+void dp_rows_json(struct dp *dp, const struct dp_fetch *f, const ath_rows *rows, uint32_t hidden,
+                  bool strip, struct buf *b)
+{
+    const ath_column *of;
+    uint32_t n = ath_host_->pg->columns(rows, &of), count = ath_host_->pg->count(rows);
+    struct dp_column *c = dp_new(dp, (n + 1) * sizeof(*c));
+
+    n = n > hidden ? n - hidden : 0;
+    columns_of(dp, f, of, n, c);
+    for (uint32_t i = 0; i < count; i++) {
+        size_t from = b->n;
+        if (b->n && b->p[b->n - 1] == '}')
+            buf_char(b, ',');
+        row_write(b, rows, i, 0, c, n, strip);
+        if (i == 0)
+            room_for_all(b, from, count - 1);
+    }
+}

@@ -23,7 +23,6 @@
 enum { OID_INT8 = 20 };
 
 static int select_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node, bool marked);
-static int where_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node);
 
 static void alias(struct buf *b, char letter, uint32_t number)
 {
@@ -76,7 +75,7 @@ static int relation_value(struct dp *dp, struct dp_sql *sql, struct dp_node *chi
 }
 
 /* Inside a relation the database makes the keys, so each item has its name there. */
-static int items_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
+int dp_items_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
 {
     for (struct dp_item *i = node->item; i; i = i->next) {
         int rc = 0;
@@ -190,7 +189,7 @@ static int conditions(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
         glue(&sql->text, &any);
         buf_lit(&sql->text, "EXISTS (SELECT 1");
         from_sql(&sql->text, i->child->relation, 't', i->child->number);
-        if ((rc = where_sql(dp, sql, i->child)) < 0)
+        if ((rc = dp_where_sql(dp, sql, i->child)) < 0)
             return rc;
         buf_char(&sql->text, ')');
     }
@@ -206,7 +205,7 @@ static void again(struct buf *b, const struct buf *of, const struct dp_node *nod
     buf_mem(b, of->p + node->sql_from, n);
 }
 
-static int where_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
+int dp_where_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
 {
     size_t from = sql->text.n;
     int rc;
@@ -224,7 +223,7 @@ static int where_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
 
 /* ---- the whole ---- */
 
-static int order_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
+int dp_order_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
 {
     for (const struct dp_order *o = node->order; o; o = o->next) {
         int rc;
@@ -271,18 +270,10 @@ static bool joins_one(const struct dp_node *node)
     return false;
 }
 
-static int select_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node, bool marked)
+int dp_page_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
 {
-    int rc;
+    int rc = 0;
 
-    buf_lit(&sql->text, "SELECT ");
-    if (marked)
-        buf_lit(&sql->text, "true, ");
-    if ((rc = items_sql(dp, sql, node)) < 0)
-        return rc;
-    from_sql(&sql->text, node->relation, 't', node->number);
-    if ((rc = where_sql(dp, sql, node)) < 0 || (rc = order_sql(dp, sql, node)) < 0)
-        return rc;
     if (node->limit >= 0)
         rc = number_sql(dp, sql, " LIMIT ", node->limit);
     else if (node->parent && !node->many && !joins_one(node))
@@ -292,13 +283,28 @@ static int select_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node, b
     return rc;
 }
 
+static int select_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node, bool marked)
+{
+    int rc;
+
+    buf_lit(&sql->text, "SELECT ");
+    if (marked)
+        buf_lit(&sql->text, "true, ");
+    if ((rc = dp_items_sql(dp, sql, node)) < 0)
+        return rc;
+    from_sql(&sql->text, node->relation, 't', node->number);
+    if ((rc = dp_where_sql(dp, sql, node)) < 0 || (rc = dp_order_sql(dp, sql, node)) < 0)
+        return rc;
+    return dp_page_sql(dp, sql, node);
+}
+
 static int counted_sql(struct dp *dp, struct dp_query *q, struct dp_node *root, bool rows)
 {
     int rc;
 
     buf_z(&q->sql.text, rows ? "SELECT c.n, r.* FROM (SELECT count(*) AS n" : "SELECT count(*)");
     from_sql(&q->sql.text, root->relation, 't', root->number);
-    if ((rc = where_sql(dp, &q->sql, root)) < 0 || !rows)
+    if ((rc = dp_where_sql(dp, &q->sql, root)) < 0 || !rows)
         return rc;
     buf_lit(&q->sql.text, ") AS c LEFT JOIN (");
     if ((rc = select_sql(dp, &q->sql, root, true)) < 0)

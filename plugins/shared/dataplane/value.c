@@ -16,7 +16,7 @@ static int no_nul(struct dp *dp, const struct json *v)
 }
 
 /* An element in quotes, with the two characters escaped that end or escape it. */
-static void element_quoted(struct buf *b, ath_str s)
+void dp_element(struct buf *b, ath_str s)
 {
     buf_char(b, '"');
     for (size_t i = 0; i < s.n; i++) {
@@ -42,7 +42,7 @@ static int element(struct dp *dp, struct buf *b, const struct json *v, struct ty
         return elements(dp, b, v, t, nulls);
     else if (t.form == TYPED_JSON || v->type == JSON_STRING || v->type == JSON_OBJECT) {
         if ((rc = dp_value(dp, v, t.form == TYPED_JSON ? OID_JSONB : 0, false, &text)) == 0)
-            element_quoted(b, text);
+            dp_element(b, text);
     } else {
         buf_str(b, text);
     }
