@@ -247,7 +247,8 @@ static void put_cors(struct buf *b, const struct exchange *x)
         buf_lit(b, "access-control-expose-headers: X-Athena-Request-Id, X-Athena-Trace-Id, "
                    "X-Athena-Time, X-Athena-Client, X-Athena-Version, X-Athena-Cached, "
                    "X-Athena-Cache-Id, X-Athena-Cache-Key, X-Athena-Cache-Outcome, "
-                   "X-Athena-Cache-Source, X-Request-Id, Content-Range, Retry-After, "
+                   "X-Athena-Cache-Source, X-Athena-Count, X-Request-Id, Content-Range, "
+                   "Retry-After, Server-Timing, "
                    "traceparent\r\n");
 }
 

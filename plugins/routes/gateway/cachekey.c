@@ -28,7 +28,8 @@ static uint64_t client_hash(ath_str name)
 void gateway_cache_key(const struct gateway_question *what, char ret[CACHE_KEY_TEXT + 1])
 {
     uint64_t table = (uint64_t)str_hash(what->schema) << 32 | str_hash(what->table);
-    uint64_t where = mix(table ^ mix(client_hash(what->client) * 2 + what->strip));
+    uint64_t form = (uint64_t)what->format << 62 | what->strip;
+    uint64_t where = mix(table ^ mix(client_hash(what->client) * 2 + form));
     const uint64_t *h = what->digest;
     char *at = ret;
 

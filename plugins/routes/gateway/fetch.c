@@ -7,6 +7,9 @@
  *     query    one trip
  *     reply    and keep the answer
  *
+ * What may be long is asked for in pieces, which dataplane/sender.h passes on as they come; a
+ * result of one piece is answered as any other.
+ *
  * A body that differs from earlier ones in its values only finds a plan, and goes to `allow` at
  * once.
  *
@@ -26,6 +29,8 @@ struct fetch {
     ath_cache_ask look;
     ath_cache_found found;
     ath_relation_name relation; /* of a plan, which has only one */
+    struct dp_sender *sender;   /* of what may be long; made when it is sent */
+    enum dp_format format;
     bool strip;
 };
 
@@ -117,12 +122,12 @@ static void headers(ath_req *r, const struct fetch *x)
 
 /* Clients of the 0.2 kind send their key twice and no name of their own; they read `data` as the
  * whole body. */
-static bool wants_bare_rows(ath_req *r)
+static bool wants_bare_rows(ath_req *r, const struct fetch *x)
 {
     const struct gateway_config *cfg = ath_config_of(r);
 
-    return cfg->bare_rows && ath_header(r, "apikey").n && ath_header(r, "x-api-key").n &&
-           !ath_header(r, "x-athena-sdk").n;
+    return cfg->bare_rows && x->format == DP_JSON && ath_header(r, "apikey").n &&
+           ath_header(r, "x-api-key").n && !ath_header(r, "x-athena-sdk").n;
 }
 
 static void keep(ath_task *t, struct fetch *x, uint32_t rows, ath_str body)
@@ -136,29 +141,111 @@ static void keep(ath_task *t, struct fetch *x, uint32_t rows, ath_str body)
     s->cache->store(t, x->found.ticket, buf_view(&b));
 }
 
+static int too_many_to_group(const struct gateway_config *cfg, ath_err *e)
+{
+    return ath_raise(e, "invalid_post_processing_configuration",
+                     "group_by takes %lld rows at most: set a lower limit",
+                     (long long)cfg->group_rows_max);
+}
+
+/* A count, which only JSON has a place for in the body. */
+static void show_count(ath_req *r, const struct fetch *x, int64_t count)
+{
+    char room[STR_U64_ROOM];
+    ath_str text = str_from_u64((uint64_t)count, room);
+
+    note(r, "count", text, ATH_V_NUMBER);
+    if (x->format != DP_JSON)
+        header_set(r, "x-athena-count", text);
+}
+
 static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
 {
     struct fetch *x = (struct fetch *)ask;
     struct dp dp = { .arena = ath_arena_of(t), .e = e };
     const struct gateway_config *cfg = ath_config_of(t);
-    struct dp_answer a = { .cache_key = str_from(x->key, CACHE_KEY_TEXT), .strip_nulls = x->strip };
+    struct dp_answer a = { .cache_key = str_from(x->key, CACHE_KEY_TEXT),
+                           .strip_nulls = x->strip,
+                           .format = x->format };
     struct buf b = BUF_ARENA(dp.arena);
     ath_str body;
     int rc;
 
     dp.fold = cfg->fold_names;
+    if (x->f.group.by.n && ath_host_->pg->count(rows) > cfg->group_rows_max)
+        return too_many_to_group(cfg, e);
     if ((rc = dp_fetch_rows(&dp, &x->f, &x->q, rows, &a, &b)) < 0)
         return rc;
     note_number(t, "row_count", a.row_count);
     if (a.count >= 0)
-        note_number(t, "count", (uint64_t)a.count);
+        show_count(t, x, a.count);
     headers(t, x);
     body = buf_view(&b);
-    if (wants_bare_rows(t))
+    if (wants_bare_rows(t, x))
         body = str_from(b.p + a.data_from, a.data_to - a.data_from);
     if (x->found.ticket)
         keep(t, x, a.row_count, body);
-    return ath_reply(t, 200, "application/json", body);
+    return ath_reply(t, 200, dp_format_type(x->format), body);
+}
+
+/* ---- long answers ---- */
+
+static int whole(ath_req *r, void *arg, const ath_rows *rows, ath_err *e)
+{
+    return answer(r, arg, rows, e);
+}
+
+/* It is not kept, and who waits for the same need not wait on. */
+static void head(ath_req *r, void *arg, const struct dp_answer *a)
+{
+    const struct gateway_state *s = ath_state_of(r);
+    struct fetch *x = arg;
+
+    if (a->count >= 0)
+        show_count(r, x, a->count);
+    headers(r, x);
+    if (x->found.ticket)
+        s->cache->store(r, x->found.ticket, (ath_str){ NULL, 0 });
+}
+
+static int answer_pieces(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+{
+    return dp_sender_start(t, ((struct fetch *)ask)->sender, rows, e);
+}
+
+/* The plan that a guessed count comes from has a trip of its own. */
+static int answer_plan(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+{
+    struct fetch *x = (struct fetch *)ask;
+
+    x->sender->planned = dp_planned_rows(rows);
+    ask->query.stmt = &x->q.stmt[0];
+    ask->query.flags |= ATH_PG_ROWS;
+    ask->answer = answer_pieces;
+    return dp_ask_send(t, ask, e);
+}
+
+/* Makes the trip one in pieces. */
+static void in_pieces(ath_task *t, struct fetch *x)
+{
+    const struct gateway_config *cfg = ath_config_of(t);
+    bool guesses = x->q.stmt_count > 1;
+
+    x->sender = ath_new(ath_arena_of(t), sizeof(*x->sender));
+    *x->sender = (struct dp_sender){ .arg = x,
+                                     .whole = whole,
+                                     .head = head,
+                                     .f = &x->f,
+                                     .q = &x->q,
+                                     .a = { .cache_key = str_from(x->key, CACHE_KEY_TEXT),
+                                            .strip_nulls = x->strip,
+                                            .bare = wants_bare_rows(t, x),
+                                            .format = x->format },
+                                     .fold = cfg->fold_names };
+    x->ask.answer = guesses ? answer_plan : answer_pieces;
+    x->ask.query.stmt = &x->q.stmt[guesses];
+    x->ask.query.stmt_count = 1;
+    x->ask.query.flags |= guesses ? 0 : ATH_PG_ROWS;
 }
 
 /* ---- the cache ---- */
@@ -173,7 +260,7 @@ static int reply_kept(ath_task *t, struct fetch *x, ath_err *e)
     note_number(t, "row_count", head.rows);
     header_set(t, "x-athena-cached", ATH_S("true"));
     headers(t, x);
-    return ath_reply(t, 200, "application/json", str_after(bytes, sizeof(head)));
+    return ath_reply(t, 200, dp_format_type(x->format), str_after(bytes, sizeof(head)));
 }
 
 static int found(ath_task *t, struct fetch *x, ath_err *e)
@@ -207,13 +294,13 @@ static int look(ath_req *r, struct dp_ask *ask, ath_err *e)
 {
     const struct gateway_state *s = ath_state_of(r);
     struct fetch *x = (struct fetch *)ask;
-    uint8_t form = (uint8_t)(x->strip | wants_bare_rows(r) << 1);
+    uint8_t form = (uint8_t)(x->strip | wants_bare_rows(r, x) << 1 | (unsigned)x->format << 2);
     int rc;
 
     x->look.size = sizeof(x->look);
     x->look.flags = wants_fresh(r) ? ATH_CACHE_FRESH : 0;
-    x->look.question = gateway_question(ath_arena_of(r), str_from(x->key, CACHE_KEY_TEXT), &x->f,
-                                        &x->q, form);
+    x->look.question =
+        gateway_question(ath_arena_of(r), str_from(x->key, CACHE_KEY_TEXT), &x->f, &x->q, form);
     x->found.size = sizeof(x->found);
     rc = s->cache->look(r, &x->look, &x->found, looked, x, e);
     return rc == 1 ? found(r, x, e) : rc;
@@ -232,6 +319,13 @@ static bool strips_nulls(ath_req *r, const struct fetch *x)
     return str_ieq(ath_header(r, "x-strip-nulls"), ATH_S("true"));
 }
 
+static enum dp_format format_of(ath_req *r)
+{
+    ath_str accept = ath_header(r, "accept");
+
+    return accept.n ? dp_format_of(accept) : DP_JSON;
+}
+
 /* Everything is known: its key, its account, the trip; and whether the cache is asked first. */
 static void prepare(ath_task *t, struct fetch *x, struct gateway_question *what)
 {
@@ -247,11 +341,14 @@ static void prepare(ath_task *t, struct fetch *x, struct gateway_question *what)
     dp_digest_values(&x->q, what->digest);
     what->client = x->client;
     what->strip = x->strip = strips_nulls(t, x);
+    what->format = x->format = format_of(t);
     gateway_cache_key(what, x->key);
     if (s->cache && !x->f.head && !x->f.count && !gateway_asks_for_now(&x->q))
         x->ask.send = look;
     else
         describe(t, x, outcome_unasked(t, x), ATH_S("database"));
+    if (x->f.in_pieces)
+        in_pieces(t, x);
 }
 
 static struct dp_plan_key plan_key(ath_task *t, const struct fetch *x, const ath_snapshot *snapshot)
@@ -280,6 +377,7 @@ static int build(ath_task *t, struct dp *dp, struct fetch *x)
         dp_plan_keep(plans, &key, dp, x->text, &x->f, &x->q);
     dp_digest_shape(&x->q, &x->f, what.digest);
     x->ask.send = NULL;
+    x->ask.answer = answer;
     prepare(t, x, &what);
     if (x->ask.send)
         x->look.relation_count =
@@ -345,6 +443,22 @@ static struct dp dp_of(ath_req *r, ath_err *e)
     };
 }
 
+/* Grouping works on all rows at once, and only JSON has a place for what it makes of them. */
+static int check_group(ath_req *r, struct fetch *x, ath_err *e)
+{
+    const struct gateway_config *cfg = ath_config_of(r);
+
+    if (!x->f.group.by.n)
+        return 0;
+    if (format_of(r) != DP_JSON)
+        return ath_raise(e, "not_acceptable", "group_by is answered as application/json only");
+    if (x->f.root.limit > cfg->group_rows_max)
+        return too_many_to_group(cfg, e);
+    if (x->f.root.limit < 0)
+        x->f.root.limit = cfg->group_rows_max + 1; /* one more tells that there are more */
+    return 0;
+}
+
 static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
 {
     const struct gateway_config *cfg = ath_config_of(r);
@@ -353,7 +467,8 @@ static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
     struct dp dp = dp_of(r, e);
     int rc;
 
-    if ((rc = read_text(r, x, e)) < 0 || (rc = dp_read_fetch(&dp, x->body, &limits, &x->f)) < 0)
+    if ((rc = read_text(r, x, e)) < 0 || (rc = dp_read_fetch(&dp, x->body, &limits, &x->f)) < 0 ||
+        (rc = check_group(r, x, e)) < 0)
         return rc;
     x->reading = ath_new(dp.arena, sizeof(dp));
     *x->reading = dp;

@@ -5,12 +5,14 @@
 #include <athena/service/cache.h>
 
 #include "dataplane/ask.h"
-#include "dataplane/dataplane.h"
+#include "dataplane/sender.h"
 
 enum { CACHE_KEY_TEXT = 64 };    /* hex digits */
 
 struct gateway_config {
     int64_t  max_rows;           /* most rows of one fetch; 0: any number */
+    int64_t  pieces_above;       /* more rows than these are sent in pieces */
+    int64_t  group_rows_max;
     uint64_t query_timeout_ms;
     ath_str  strip_nulls_scope;  /* "keys" or "rows" */
     int32_t  fold_names, bare_rows;
@@ -26,6 +28,7 @@ struct gateway_question {        /* what an answer is the answer to */
     ath_str client, schema, table;
     uint64_t digest[2];
     bool strip;
+    enum dp_format format;
 };
 
 /* cachekey.c: a label of the question, in hex. The same question has the same key in every process. */

@@ -81,6 +81,7 @@ int gateway_get(ath_req *r, ath_err *e)
     options(r, &b);
     sorting(r, &b);
     buf_char(&b, '}');
+    ath_host_->req->set(r, "vary", ATH_S("Accept"));
     body = json_read(buf_view(&b), JSON_ARENA(ath_arena_of(r)), DP_VALUES, &why);
     if (!body) /* only text that is no UTF-8 gets here */
         return ath_raise(e, "invalid_text_encoding", "the query string is not UTF-8");

@@ -144,6 +144,7 @@ struct dp_fetch {
     const struct dp_keys *keys;  /* of a plan; NULL: root.item has them */
     bool structured;             /* the body had `select` */
     bool head;
+    bool in_pieces;              /* its result may be long: it is asked for in pieces */
     int strip_nulls;             /* -1: not said in the body */
     enum dp_count count;
     struct dp_group group;
@@ -250,7 +251,7 @@ struct dp_plan {
     struct dp_keys keys;         /* n 0: the result has them */
     enum dp_count count;
     int strip_nulls;
-    bool rows, counted, head, fold;
+    bool rows, counted, head, fold, in_pieces;
 };
 
 struct dp_plan_key {             /* what a plan depends on besides the body */
@@ -291,6 +292,7 @@ struct dp_answer {
     ath_str cache_key;           /* 64 hex digits */
     enum dp_format format;
     bool strip_nulls;
+    bool bare;                   /* JSON in pieces: the array of rows alone */
     uint32_t row_count;          /* set by dp_fetch_rows() */
     int64_t count;               /* the same; < 0: none was asked for */
     size_t data_from, data_to;   /* the same: where the array of rows stands in the body */

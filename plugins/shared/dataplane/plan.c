@@ -51,8 +51,8 @@ void dp_plans_free(struct dp_plans *p)
     free(p);
 }
 
-/* By the body's start, which nearly always is the first key and a table's name; where a value stands
- * there, a template has several plans. */
+/* By the body's start, which nearly always is the first key and a table's name; where a value
+ * stands there, a template has several plans. */
 static uint32_t bucket_of(ath_str body)
 {
     return str_hash(str_from(body.p, body.n < 24 ? body.n : 24)) % BUCKETS;
@@ -140,6 +140,7 @@ void dp_plan_use(const struct dp_plan *plan, const ath_str hole[DP_FEW], struct 
     f->strip_nulls = plan->strip_nulls;
     f->count = plan->count;
     f->head = plan->head;
+    f->in_pieces = plan->in_pieces;
     f->keys = plan->keys.n ? &plan->keys : NULL;
     q->rows = plan->rows;
     q->counted = plan->counted;
@@ -346,6 +347,7 @@ void dp_plan_keep(struct dp_plans *plans, const struct dp_plan_key *key, const s
     p->rows = q->rows;
     p->counted = q->counted;
     p->head = f->head;
+    p->in_pieces = f->in_pieces;
     p->count = f->count;
     p->strip_nulls = f->strip_nulls;
     dp_digest_shape(q, f, p->digest);

@@ -17,8 +17,10 @@ enum dp_format dp_format_of(ath_str accept)
         const char *name;
         enum dp_format format;
         bool named;
-    } known[] = { { "application/json", DP_JSON, true }, { "application/x-ndjson", DP_NDJSON, true },
-                  { "text/csv", DP_CSV, true },          { "application/*", DP_JSON, false },
+    } known[] = { { "application/json", DP_JSON, true },
+                  { "application/x-ndjson", DP_NDJSON, true },
+                  { "text/csv", DP_CSV, true },
+                  { "application/*", DP_JSON, false },
                   { "*/*", DP_JSON, false } };
     enum dp_format best = DP_JSON;
     unsigned most = 1, weight; /* weights are doubled: a name counts a little more than a star */
@@ -339,6 +341,7 @@ void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *
                              .skip = q->counted ? 2 : 0,
                              .format = a->format,
                              .strip = a->strip_nulls,
+                             .bare = a->bare,
                              .planned = planned };
     w->columns = n > w->skip ? n - w->skip : 0;
     w->column = dp_new(dp, (w->columns + 1) * sizeof(*w->column));
@@ -346,7 +349,9 @@ void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *
     a->count = f->count == DP_COUNT_PLANNED ? planned : -1;
     if (f->count == DP_COUNT_EXACT)
         str_i64(ath_cell(first, 0, 0), &a->count);
-    if (w->format == DP_JSON)
+    if (w->format == DP_JSON && w->bare)
+        buf_char(b, '[');
+    else if (w->format == DP_JSON)
         head_write(b, a);
     else if (w->format == DP_CSV)
         csv_keys(b, dp, w);
@@ -377,6 +382,8 @@ void dp_writer_end(struct dp_writer *w, struct buf *b)
     if (w->format != DP_JSON)
         return;
     buf_char(b, ']');
+    if (w->bare)
+        return;
     if (w->f->count == DP_COUNT_ESTIMATED)
         buf_json_int(b, "count", estimate(w->f, w->planned, w->rows));
     message_write(b, w->rows);

@@ -1,5 +1,48 @@
 #include "dataplane/sender.h"
 
+/* ---- how many rows there can be ---- */
+
+/* Of the rows in which these conditions hold, how many values can this column have? 0: any number.
+ */
+static int64_t values_of(const struct dp_pred *where, uint32_t number)
+{
+    for (const struct dp_pred *p = where; p; p = p->next) {
+        bool plain = p->logic == DP_TERM && p->ref.column && !p->ref.path && !p->column_cast &&
+                     p->ref.column->number == number && p->value;
+        if (plain && p->op == DP_EQ && p->value->type != JSON_NULL)
+            return 1;
+        if (plain && p->op == DP_IN && p->value->type == JSON_ARRAY)
+            return p->value->count + 1;
+    }
+    return 0;
+}
+
+static int64_t rows_of_key(const struct dp_fetch *f, const ath_key *key)
+{
+    int64_t rows = 1;
+
+    for (uint32_t i = 0; i < key->number_count && rows > 0 && rows <= DP_VALUES; i++)
+        rows *= values_of(f->root.where, key->number[i]);
+    return rows;
+}
+
+bool dp_may_exceed(const struct dp_fetch *f, int64_t rows)
+{
+    const ath_relation *r = f->root.relation;
+
+    if (f->head || f->group.by.n || (f->root.limit >= 0 && f->root.limit <= rows))
+        return false;
+    for (uint32_t i = 0; i < r->key_count; i++) {
+        const ath_key *key = (const void *)((const char *)r->key + (size_t)i * r->key_size);
+        int64_t n = key->number_count ? rows_of_key(f, key) : 0;
+        if (n > 0 && n <= rows)
+            return false;
+    }
+    return true;
+}
+
+/* ---- piece by piece ---- */
+
 static int written(ath_task *t, const ath_done *d, ath_err *e);
 
 static void text_free(void *text)
@@ -17,8 +60,8 @@ static int finish(ath_task *t, struct dp_sender *s)
 {
     char room[STR_U64_ROOM];
 
-    ath_host_->req->note(t, &(ath_fact){ ATH_S("row_count"), str_from_u64(s->w.rows, room),
-                                         ATH_V_NUMBER, 0 });
+    ath_host_->req->note(
+        t, &(ath_fact){ ATH_S("row_count"), str_from_u64(s->w.rows, room), ATH_V_NUMBER, 0 });
     ath_host_->stream->end(s->to, 0);
     return 0;
 }

@@ -24,7 +24,7 @@ struct dp_sender {
     void (*head)(ath_req *r, void *arg, const struct dp_answer *a); /* sets what goes before a body */
     const struct dp_fetch *f;
     const struct dp_query *q;
-    struct dp_answer a;          /* its cache_key, format, strip_nulls and bare are said */
+    struct dp_answer a;          /* what dp_writer_begin() reads is said */
     int64_t planned;             /* of a planned or estimated count */
     bool fold;                   /* as in struct dp */
     /* inside */
@@ -33,6 +33,10 @@ struct dp_sender {
     ath_stream *to;
     struct buf text;
 };
+
+/* May the result have more rows than that? Not when its limit or a unique key of its table says so.
+ * What is grouped or only counted is never sent in pieces. */
+bool dp_may_exceed(const struct dp_fetch *f, int64_t rows);
 
 /* Goes on from the first piece of the result. */
 int dp_sender_start(ath_req *r, struct dp_sender *s, const ath_rows *piece, ath_err *e);

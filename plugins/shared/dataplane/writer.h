@@ -26,9 +26,9 @@ struct dp_writer {
     uint32_t columns;            /* that are shown */
     uint32_t skip;               /* before them in each row: the count, and "is a row" */
     enum dp_format format;
-    bool strip;
+    bool strip, bare;
     uint64_t rows;               /* written so far */
-    int64_t planned;             /* of an estimated count, set by the caller before the end */
+    int64_t planned;             /* of an estimated count */
 };
 
 /* The format that this Accept prefers of those that are named in it; JSON where it names none, or
@@ -36,8 +36,8 @@ struct dp_writer {
 enum dp_format dp_format_of(ath_str accept);
 const char *dp_format_type(enum dp_format format); /* Content-Type */
 
-/* `first` is a result of the statement, for its columns and its exact count; a->format, strip_nulls
- * and cache_key are said, a->count is set. `planned`: of a planned count. */
+/* `first` is a result of the statement, for its columns and its exact count; a->format, strip_nulls,
+ * bare and cache_key are said, a->count is set. `planned`: of a planned or estimated count. */
 void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *f,
                      const struct dp_query *q, const ath_rows *first, int64_t planned,
                      struct dp_answer *a, struct buf *b);
