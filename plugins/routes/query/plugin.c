@@ -15,8 +15,12 @@ static const ath_field fields[] = {
               "Most bytes of rows, as JSON, in one answer; more is refused. 0: any number.",
               .alias = "gateway.query_max_result_bytes", .flags = ATH_CF_RELOAD),
     ATH_INT(T, max_rows, "max_rows", "0", "0..100000000",
-            "Most rows of a recognised SELECT whose caller may not run SQL. 0: any number.",
+            "Most rows that a call of a function, or a SELECT of a caller who may not run SQL, may "
+            "ask for. 0: any number.",
             .alias = "gateway.max_rows", .flags = ATH_CF_RELOAD),
+    ATH_BOOL(T, get_volatile, "rpc_get_allow_volatile", "true",
+             "Let GET /rpc/{function_name} call functions that are volatile, which may write.",
+             .alias = "gateway.rpc_get_allow_volatile", .flags = ATH_CF_RELOAD),
 };
 
 /* Which right /gateway/query and /query/count need is known when their body was read. */
@@ -33,6 +37,18 @@ static const ath_route routes[] = {
     { .method = "POST", .path = "/query/count", .handle = query_count, .operation = "query",
       .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
       .summary = "Count the rows of a table or of a query" },
+    { .method = "POST", .path = "/gateway/rpc", .handle = query_rpc, .operation = "rpc",
+      .auth = ATH_AUTH_GATEWAY, .right = "gateway.rpc.execute",
+      .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .summary = "Call a function of the database" },
+    { .method = "GET", .path = "/rpc/{function_name}", .handle = query_rpc_get, .operation = "rpc",
+      .auth = ATH_AUTH_GATEWAY, .right = "gateway.rpc.execute",
+      .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .summary = "Call a function with arguments of the query string" },
+    { .method = "POST", .path = "/rpc/{function_name}", .handle = query_rpc_post,
+      .operation = "rpc", .auth = ATH_AUTH_GATEWAY, .right = "gateway.rpc.execute",
+      .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .summary = "Call a function with the arguments of the body" },
 };
 /* clang-format on */
 
@@ -44,5 +60,6 @@ static const ath_routes group = {
 static const ath_cap *const caps[] = { &group.cap, NULL };
 
 ATH_PLUGIN("routes-query", "1.0.0", "athena.catalog@1 ?athena.cache@1", "",
-           .summary = "SQL of callers: queries, scripts, counts", ATH_ARRAY(field, fields),
-           .config_size = sizeof(struct query_config), .cap = caps, .init = query_init);
+           .summary = "SQL of callers: queries, scripts, counts, functions",
+           ATH_ARRAY(field, fields), .config_size = sizeof(struct query_config), .cap = caps,
+           .init = query_init);

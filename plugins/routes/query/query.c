@@ -28,9 +28,9 @@ int query_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
 
     (void)config;
     state.catalog = ath_host_->service(s, "athena.catalog", 1);
-    state.cache = ath_host_->service(s, "athena.cache", 1);
     if (!state.catalog)
         return ath_fail(e, ATH_E_CONFIG, "service \"athena.catalog\" is not there");
+    state.cache = ath_host_->service(s, "athena.cache", 1);
     *ret_state = &state;
     return 0;
 }

@@ -1,5 +1,5 @@
 /* plugins/routes/query/query.h - SQL of callers: POST /gateway/query, /query/sql, /gateway/sql and
- * /query/count.
+ * /query/count; functions: POST /gateway/rpc, GET and POST /rpc/{function_name}.
  *
  * A new file adds its handlers here, its routes to the table in plugin.c, and its bodies to
  * openapi.yaml.
@@ -18,6 +18,7 @@ struct query_config {
     uint64_t max_body_bytes;   /* of /gateway/query */
     uint64_t max_result_bytes; /* of the rows of one answer, as JSON; 0: any */
     int64_t max_rows;          /* as of a fetch; 0: any number */
+    int32_t get_volatile;      /* GET may call functions that may write */
 };
 
 struct query_state {
@@ -56,11 +57,11 @@ typedef int run_answer(ath_req *r, struct run *x, ath_err *e);
 
 struct run { /* in the request's arena */
     struct script script;
-    run_answer *answer;          /* of a run that went well */
-    ath_str head;                /* what stands in front of the rows in its body */
-    bool echo;                   /* errors show the statement that failed */
+    run_answer *answer; /* of a run that went well */
+    ath_str head;       /* what stands in front of the rows in its body */
+    bool echo;          /* errors show the statement that failed */
     /* set by run_start() and when it has run */
-    struct buf body;             /* the head and the array of the last rows */
+    struct buf body; /* the head and the array of the last rows */
     uint64_t data_rows, affected;
     uint64_t started_ms, took_ms;
     uint32_t before, next; /* statements of ours in front; the one that runs */
@@ -105,9 +106,10 @@ int query_allowed(ath_req *r, ath_err *e);
 /* ---- routes ---- */
 
 int query_init(ath_self *s, const void *config, void **ret_state, ath_err *e);
-ath_handler query_gateway; /* query.c */
-ath_handler query_sql;     /* sql.c */
-ath_handler query_count;   /* count.c */
+ath_handler query_gateway;                            /* query.c */
+ath_handler query_sql;                                /* sql.c */
+ath_handler query_count;                              /* count.c */
+ath_handler query_rpc, query_rpc_get, query_rpc_post; /* rpc.c */
 
 extern const char openapi_yaml[]; /* openapi.yaml */
 

@@ -176,7 +176,8 @@ int dp_bind(struct dp *dp, struct dp_node *root)
     uint32_t number = 0;
     int rc;
 
-    root->relation = dp->catalog->relation(dp->snapshot, root->schema, root->table);
+    if (!root->relation)
+        root->relation = dp->catalog->relation(dp->snapshot, root->schema, root->table);
     if (!root->relation)
         return dp_no_table(dp, root->schema, root->table);
     if ((rc = bind_tables(dp, root, &number)) < 0)

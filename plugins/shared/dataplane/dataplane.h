@@ -84,7 +84,8 @@ struct dp_pred {
 struct dp_order {
     struct dp_order *next;
     struct dp_ref ref;
-    bool desc;
+    bool desc, jsonb;            /* jsonb: ordered as such, for json has no order */
+    uint8_t nulls;               /* 0: as the direction has them, 1: first, 2: last */
 };
 
 struct dp_node;
@@ -184,8 +185,12 @@ int dp_read_order(struct dp *dp, const struct json *order, struct dp_node *node)
 /* sort_by: {field or column, direction}; a direction that is not known means descending. */
 int dp_read_sort(struct dp *dp, const struct json *o, struct dp_node *node);
 
+/* "name.desc.nullslast,id": the node's order. */
+int dp_read_order_text(struct dp *dp, ath_str text, struct dp_node *node);
+
 /* ---- names to the catalogue ---- */
 
+/* A root whose `relation` is set already keeps it. */
 int dp_bind(struct dp *dp, struct dp_node *root);
 
 /* Exact, then ignoring case when only one fits, then folded; NULL: none. */

@@ -233,7 +233,11 @@ int dp_order_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node)
             buf_lit(&sql->text, ", ");
         if ((rc = dp_ref_sql(dp, sql, node, &o->ref)) < 0)
             return rc;
+        if (o->jsonb)
+            buf_lit(&sql->text, "::jsonb");
         buf_z(&sql->text, o->desc ? " DESC" : " ASC");
+        if (o->nulls)
+            buf_z(&sql->text, o->nulls == 1 ? " NULLS FIRST" : " NULLS LAST");
     }
     return 0;
 }

@@ -1,0 +1,188 @@
+/* Functions: POST /gateway/rpc, GET and POST /rpc/{function_name} (contract 24).
+ *
+ *     read     the body or the query string, by names
+ *     allow    gateway.rpc.execute, and reading what the selection embeds
+ *     bind     the signature, from the catalogue
+ *     query    one statement
+ *     changed  a volatile function may have written anything: cached answers are over
+ *     reply
+ *
+ * dataplane/call.h has what these are made of, dataplane/ask.h the way between them.
+ */
+#include "query.h"
+
+#include "dataplane/call.h"
+
+struct rpc {
+    struct dp_ask ask;
+    struct dp reading; /* between reading and binding */
+    struct dp_call c;
+    ath_str path; /* {function_name}; empty: the body has it */
+    bool get;
+    const ath_rows *rows; /* kept while the cache is told */
+};
+
+static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
+{
+    ath_host_->req->note(r, &(ath_fact){ str_of(key), value, form, 0 });
+}
+
+/* ---- the answer ---- */
+
+static int reply_rows(ath_req *r, struct rpc *x, ath_err *e)
+{
+    struct dp dp = { .arena = ath_arena_of(r), .e = e };
+    struct buf b = BUF_ARENA(dp.arena);
+    char room[STR_U64_ROOM];
+    struct dp_called called;
+
+    dp_call_rows(&dp, &x->c, x->rows, &called, &b);
+    note(r, "row_count", str_from_u64(called.row_count, room), ATH_V_NUMBER);
+    return ath_reply(r, 200, "application/json", buf_view(&b));
+}
+
+static int told(ath_task *t, const ath_done *d, ath_err *e)
+{
+    return reply_rows(t, d->arg, e); /* also when not everybody could be told: it was written */
+}
+
+static int answer(ath_req *r, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+{
+    const struct query_state *s = ath_state_of(r);
+    struct rpc *x = (struct rpc *)ask;
+    int rc = 1;
+
+    x->rows = rows;
+    if (x->c.function->volatility == 'v' && s->cache) {
+        x->rows = ath_host_->pg->keep(r, rows);
+        rc = s->cache->changed(r, NULL, 0, told, x, e);
+    }
+    return rc == 1 ? reply_rows(r, x, e) : rc;
+}
+
+/* ---- the way there ---- */
+
+static int read_json(ath_req *r, const struct json **ret, ath_err *e)
+{
+    ath_str text = ath_host_->req->body(r);
+    struct json_error why;
+
+    *ret = NULL;
+    if (!str_trim(text).n)
+        return 0;
+    *ret = json_read(text, JSON_ARENA(ath_arena_of(r)), DP_VALUES, &why);
+    if (*ret)
+        return 0;
+    return ath_raise(e, "invalid_rpc_body",
+                     "malformed JSON payload for %.*s: %s at line %u, column %u",
+                     STR_ARG(ath_host_->req->info(r, "path")), why.why, why.line, why.column);
+}
+
+static int read_call(ath_req *r, struct rpc *x, const struct dp_limits *limits, ath_err *e)
+{
+    const struct json *body;
+    const ath_pair *pair;
+    uint32_t n;
+    int rc;
+
+    if (x->get) {
+        n = ath_host_->req->pairs(r, "query", &pair);
+        return dp_read_call_query(&x->reading, x->path, pair, n, limits, &x->c);
+    }
+    if ((rc = read_json(r, &body, e)) < 0)
+        return rc;
+    if (!body && !x->path.n)
+        return ath_raise(e, "invalid_rpc_body", "the request must be a JSON object");
+    return dp_read_call(&x->reading, x->path, body, limits, &x->c);
+}
+
+static int read_request(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    const struct query_config *cfg = ath_config_of(r);
+    const struct query_state *s = ath_state_of(r);
+    struct rpc *x = (struct rpc *)ask;
+    struct dp_limits limits = { .max_rows = cfg->max_rows };
+    int rc;
+
+    x->reading = (struct dp){ .arena = ath_arena_of(r), .e = e, .catalog = s->catalog };
+    if ((rc = read_call(r, x, &limits, e)) < 0)
+        return rc;
+    note(r, "function", x->c.name, ATH_V_TEXT);
+    return 0;
+}
+
+/* Reading must not write: a volatile function is for POST, when the operator wants it so. */
+static int may_get(ath_req *r, const struct rpc *x, ath_err *e)
+{
+    const struct query_config *cfg = ath_config_of(r);
+    const ath_function *f = x->c.function;
+
+    if (!x->get || f->volatility != 'v' || cfg->get_volatile)
+        return 0;
+    ath_host_->req->set(r, "allow", ATH_S("POST"));
+    return ath_raise(e, "method_not_allowed", "\"%.*s.%.*s\" is volatile: call it with POST",
+                     STR_ARG(f->schema), STR_ARG(f->name));
+}
+
+static int allow(ath_req *r, struct rpc *x, ath_err *e)
+{
+    const ath_right call = { .table = ATH_S("gateway.rpc"), .action = ATH_S("execute") }, *right;
+    int rc = ath_host_->req->allow(r, &call, 1, e);
+    uint32_t n;
+
+    if (rc < 0 || !x->c.function)
+        return rc;
+    n = dp_call_rights(&x->reading, &x->c, &right);
+    return n ? ath_host_->req->allow(r, right, n, e) : 0;
+}
+
+static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    const struct query_config *cfg = ath_config_of(r);
+    struct rpc *x = (struct rpc *)ask;
+    struct dp *dp = &x->reading;
+    int rc, allowed;
+
+    dp->e = e;
+    dp->snapshot = ask->snapshot;
+    rc = dp_bind_call(dp, &x->c);
+    if ((allowed = allow(r, x, e)) < 0)
+        return allowed;
+    ask->unknown = dp->unknown;
+    if (rc < 0 || (rc = may_get(r, x, e)) < 0 || (rc = dp_call_sql(dp, &x->c)) < 0)
+        return rc;
+    ask->query.flags = x->c.q.stmt[0].flags;
+    ask->query.stmt = x->c.q.stmt;
+    ask->query.stmt_count = x->c.q.stmt_count;
+    ask->query.timeout_ms = (uint32_t)cfg->timeout_ms;
+    return 0;
+}
+
+static int call(ath_req *r, ath_str path, bool get, ath_err *e)
+{
+    const struct query_state *s = ath_state_of(r);
+    struct rpc *x = ath_new(ath_arena_of(r), sizeof(*x));
+
+    x->ask.catalog = s->catalog;
+    x->ask.read = read_request;
+    x->ask.bind = bind;
+    x->ask.answer = answer;
+    x->path = path;
+    x->get = get;
+    return dp_ask(r, &x->ask, e);
+}
+
+int query_rpc(ath_req *r, ath_err *e)
+{
+    return call(r, ATH_S(""), false, e);
+}
+
+int query_rpc_get(ath_req *r, ath_err *e)
+{
+    return call(r, ath_param(r, "function_name"), true, e);
+}
+
+int query_rpc_post(ath_req *r, ath_err *e)
+{
+    return call(r, ath_param(r, "function_name"), false, e);
+}
