@@ -309,7 +309,7 @@ void req_set(ath_req *t, const char *z, ath_str value)
     ath_str name = str_of(z);
     char *at;
 
-    if (!name_is_good(name) || is_reserved(exchange_of(r), name, value))
+    if (!name_is_good(name) || (name.p[0] != 'x' && is_reserved(exchange_of(r), name, value)))
         return;
     if (str_starts(name, "x-athena-"))
         set_ours(exchange_of(r), str_after(name, 9), value);

@@ -44,20 +44,13 @@ const char *dp_format_type(enum dp_format format)
 
 /* ---- columns ---- */
 
-static void columns_of(const struct dp *dp, const struct dp_fetch *f, const ath_column *of,
-                       uint32_t n, struct dp_column *to)
+static void columns_named(const struct dp *dp, const struct dp_fetch *f, const ath_column *of,
+                          uint32_t n, struct dp_column *to)
 {
     const struct dp_item *i = f->root.item;
     bool star = i && i->star;
-    struct buf b;
+    struct buf b = dp_buf(dp);
 
-    if (f->keys && f->keys->n == n) {
-        for (uint32_t c = 0; c < n; c++)
-            to[c] =
-                (struct dp_column){ .prefix = f->keys->prefix[c], .type = typed_of(of[c].type) };
-        return;
-    }
-    b = dp_buf(dp);
     for (uint32_t c = 0; c < n; c++) {
         size_t from = b.n;
         to[c].key = !star && i ? i->key : dp->fold ? dp_fold(dp, of[c].name) : of[c].name;
@@ -71,6 +64,19 @@ static void columns_of(const struct dp *dp, const struct dp_fetch *f, const ath_
     }
     for (uint32_t c = 0, at = 0; c < n; at += (uint32_t)to[c++].prefix.n)
         to[c].prefix.p = b.p + at;
+}
+
+static inline __attribute__((always_inline)) void columns_of(const struct dp *dp,
+                                                             const struct dp_fetch *f,
+                                                             const ath_column *of, uint32_t n,
+                                                             struct dp_column *to)
+{
+    if (!f->keys || f->keys->n != n) {
+        columns_named(dp, f, of, n, to);
+        return;
+    }
+    for (uint32_t c = 0; c < n; c++)
+        to[c] = (struct dp_column){ .prefix = f->keys->prefix[c], .type = typed_of(of[c].type) };
 }
 
 /* A plan keeps keys as they are written in JSON only: back to what they are. */
@@ -258,7 +264,8 @@ static int grouped(struct dp *dp, const struct dp_fetch *f, struct dp_table *t,
     return dp_group_write(dp, &f->group, t, a->cache_key, b);
 }
 
-static void head_write(struct buf *b, const struct dp_answer *a)
+static inline __attribute__((always_inline)) void head_write(struct buf *b,
+                                                             const struct dp_answer *a)
 {
     buf_lit(b, "{\"cache_key\":\"");
     buf_str(b, a->cache_key);
@@ -268,7 +275,7 @@ static void head_write(struct buf *b, const struct dp_answer *a)
     buf_lit(b, ",\"data\":[");
 }
 
-static void message_write(struct buf *b, uint64_t rows)
+static inline __attribute__((always_inline)) void message_write(struct buf *b, uint64_t rows)
 {
     buf_lit(b, ",\"message\":\"Fetched ");
     buf_u64(b, rows);
