@@ -2,8 +2,8 @@
  *
  * The hooks run one after the other, on what memory holds: a tenant's host name becomes a client, a
  * path under a service's prefix becomes the path of a route. What was sent stays in req.target, and
- * the account shows that. A hook may also mark the request for refusal: it then goes on to its route
- * and its key check, and who passes that is told why not (what exists is not for strangers).
+ * the account shows that. A hook may also mark the request for refusal: it then goes on to its
+ * route and its key check, and who passes that is told why not (what exists is not for strangers).
  *
  * A preflight is answered whatever its path is, and a request of our own (call) names its route
  * itself: neither is shown to the hooks.
@@ -17,8 +17,8 @@ static void misuse(struct req *r, const char *what, ath_str value)
 {
     struct ath_err e;
 
-    err_fail(&e, ATH_E_BUG, "plugin \"%s\" rewrites %s to \"%.*s\"",
-             task_owner(&r->task), what, STR_ARG(value));
+    err_fail(&e, ATH_E_BUG, "plugin \"%s\" rewrites %s to \"%.*s\"", task_owner(&r->task), what,
+             STR_ARG(value));
     task_end(&r->task, e.rc, &e, NULL);
 }
 
@@ -104,6 +104,8 @@ static int hook_run(struct req *r, const struct http_hook *hook, ath_err *e)
 
     r->task.self = hook->self;
     rc = hook->run(&r->task, e);
+    if (rc >= 0 && e->rc < 0) /* words that it has used otherwise */
+        err_reset(e);
     if (rc >= 0 && r->task.pending && !r->answered)
         return err_fail(e, ATH_E_BUG, "plugin \"%s\" waits before the request is routed",
                         task_owner(&r->task));

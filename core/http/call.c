@@ -22,11 +22,11 @@ struct call {
     struct op *op;     /* the caller's; NULL: it has been told */
     uint32_t flags, depth;
     uint64_t max_body;
-    ath_stream *from;  /* the body comes from there; NULL: `left` is what is left of it */
+    ath_stream *from; /* the body comes from there; NULL: `left` is what is left of it */
     ath_str left;
     struct deferred pump;
-    struct buf whole;  /* of a streamed answer that is wanted whole */
-    ath_stream *to;    /* the caller's end of a streamed answer */
+    struct buf whole; /* of a streamed answer that is wanted whole */
+    ath_stream *to;   /* the caller's end of a streamed answer */
     bool too_large, over;
 };
 
@@ -268,6 +268,7 @@ void call_answered(struct req *r)
     if (c->over)
         return;
     if (!r->sending) {
+        r->sent_bytes = r->head ? 0 : r->reply.n;
         call_over(c, REQ_ANSWERED);
         return;
     }
@@ -366,16 +367,34 @@ void call_wants_body(struct req *r)
 
 /* What says who asks, from where, and about what; a header that is given goes before it. */
 static const char *const inherited[] = {
-    "x-athena-key",    "x-api-key", "apikey",          "authorization",    "cookie",
-    "x-forwarded-for", "x-real-ip", "x-forwarded-host", "x-forwarded-proto", "forwarded",
-    "host",            "user-agent", "x-request-id",
+    "x-athena-key",
+    "x-api-key",
+    "apikey",
+    "authorization",
+    "cookie",
+    "x-forwarded-for",
+    "x-real-ip",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "forwarded",
+    "host",
+    "user-agent",
+    "x-request-id",
 };
 
 /* What says how a connection carries the bytes; there is none. */
 static const char *const transport[] = {
-    "connection",     "keep-alive",       "transfer-encoding", "te",
-    "trailer",        "upgrade",          "expect",            "content-length",
-    "accept-encoding", "content-encoding", "proxy-connection",
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "content-length",
+    "accept-encoding",
+    "content-encoding",
+    "proxy-connection",
 };
 
 static bool listed(ath_str name, const char *const *list, size_t n)

@@ -45,10 +45,9 @@ static int on_call(ath_req *r, ath_err *e)
 /* What came goes on as it comes. */
 static int on_relay(ath_req *r, ath_err *e)
 {
-    ath_fetch f = { .size = sizeof(f),
-                    .method = "POST",
-                    .url = ATH_S("/upload"),
-                    .from = req_from(r) };
+    ath_fetch f = {
+        .size = sizeof(f), .method = "POST", .url = ATH_S("/upload"), .from = req_from(r)
+    };
 
     return call_start(r, &f, put_answer, NULL, e);
 }
@@ -131,8 +130,8 @@ static void expect(const char *request, const char *status, const char *body)
 {
     char *text = converse(request);
 
-    ck_assert_msg(str_starts(str_after(str_of(text), 9), status) && strstr(text, body),
-                  "%s\n-> %s", request, text);
+    ck_assert_msg(str_starts(str_after(str_of(text), 9), status) && strstr(text, body), "%s\n-> %s",
+                  request, text);
     free(text);
 }
 
@@ -212,7 +211,8 @@ START_TEST(a_streamed_answer_is_passed_on_or_collected)
     expect(GET("/call?url=/stream?n%3D100000&most=200000"), "200", "|zzzz");
     expect(GET("/call?url=/stream?n%3D300000&most=200000"), "413",
            "the answer of /stream?n=300000 is over the limit of 200000 bytes");
-    text = converse("GET /call?url=/stream?n%3D50000%26broken%3D1&stream=1 HTTP/1.1\r\n" HOST "\r\n");
+    text =
+        converse("GET /call?url=/stream?n%3D50000%26broken%3D1&stream=1 HTTP/1.1\r\n" HOST "\r\n");
     ck_assert(!strstr(text, "\r\n0\r\n\r\n")); /* cut, not ended */
     free(text);
     expect(GET("/call?url=/stream?n%3D5000%26broken%3D1"), "200", "200|");
@@ -319,8 +319,8 @@ START_TEST(hooks_rewrite_and_the_account_keeps_what_was_sent)
     expect(GET("/some/path?hook=path"), "200", "x-athena-client: tenant\r\n");
     expect(GET("/some/path?hook=path"), "200", "x-second: seen\r\n");
     expect(GET("http://x/some/path?hook=path"), "200", "/look/new");
-    expect("GET /a?hook=without HTTP/1.1\r\n" HOST CLOSE "X-Athena-Key: k\r\nX-Other: o\r\n\r\n", "200",
-           "\r\n\r\n,,127.0.0.1,x,/a?hook=without,,o");
+    expect("GET /a?hook=without HTTP/1.1\r\n" HOST CLOSE "X-Athena-Key: k\r\nX-Other: o\r\n\r\n",
+           "200", "\r\n\r\n,,127.0.0.1,x,/a?hook=without,,o");
     expect(GET("/ping"), "200", "pong");
     close_lab();
     ck_assert_str_eq(lab.account[0].target, "/some/path?hook=path");
