@@ -1,0 +1,212 @@
+/* Host names of tenants.
+ *
+ * `<tenant>.<suffix>` or `<service>.<tenant>.<suffix>`, in any case, with or without port and last
+ * dot. The Host header decides. X-Forwarded-Host and Forwarded are looked at only when a proxy that
+ * is trusted says them: from anybody else they would choose somebody else's tenant.
+ */
+#include "public.h"
+
+#include <arpa/inet.h>
+
+/* ---- who may forward ---- */
+
+static bool address_read(ath_str s, uint8_t ret[16])
+{
+    char text[INET6_ADDRSTRLEN];
+
+    if (s.n == 0 || s.n >= sizeof(text))
+        return false;
+    memcpy(text, s.p, s.n);
+    text[s.n] = 0;
+    if (inet_pton(AF_INET6, text, ret) == 1)
+        return true;
+    memset(ret, 0, 10);
+    ret[10] = ret[11] = 0xFF;
+    return inet_pton(AF_INET, text, ret + 12) == 1;
+}
+
+static bool network_read(ath_str s, struct network *ret)
+{
+    size_t slash = str_find(s, '/');
+    bool v4 = str_find(str_from(s.p, slash), ':') == slash;
+    uint64_t bits = v4 ? 32 : 128;
+
+    if (!address_read(str_from(s.p, slash), ret->address) ||
+        (slash < s.n && (!str_u64(str_after(s, slash + 1), &bits) || bits > (v4 ? 32 : 128))))
+        return false;
+    ret->bits = (uint8_t)(v4 ? bits + 96 : bits);
+    return true;
+}
+
+static bool network_has(const struct network *net, const uint8_t address[16])
+{
+    uint32_t bytes = net->bits / 8, rest = net->bits % 8;
+    uint8_t mask = (uint8_t)(0xFF00u >> rest);
+
+    return memcmp(net->address, address, bytes) == 0 &&
+           (rest == 0 || ((net->address[bytes] ^ address[bytes]) & mask) == 0);
+}
+
+/* Whoever comes through the Unix socket is on this machine. */
+bool hosts_trust(const struct hosts *h, ath_str peer)
+{
+    uint8_t address[16];
+
+    if (!address_read(peer.n ? peer : ATH_S("127.0.0.1"), address))
+        return false;
+    for (uint32_t i = 0; i < h->trusted_count; i++)
+        if (network_has(&h->trusted[i], address))
+            return true;
+    return false;
+}
+
+static int trusted_fill(struct hosts *h, ath_str list, ath_err *e)
+{
+    ath_str one;
+
+    while (str_next(&list, ',', &one)) {
+        one = str_trim(one);
+        if (one.n == 0)
+            continue;
+        if (h->trusted_count == NETWORKS_MOST)
+            return ath_fail(e, ATH_E_CONFIG, "trusted_proxies has more than %d networks",
+                            NETWORKS_MOST);
+        if (!network_read(one, &h->trusted[h->trusted_count++]))
+            return ath_fail(e, ATH_E_CONFIG, "\"%.*s\" in trusted_proxies is no network",
+                            STR_ARG(one));
+    }
+    return 0;
+}
+
+/* ---- names ---- */
+
+static char lower(char c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+}
+
+static bool is_label(ath_str s)
+{
+    if (s.n == 0 || s.n > LABEL_MOST)
+        return false;
+    for (size_t i = 0; i < s.n; i++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789_-", lower(s.p[i])))
+            return false;
+    return true;
+}
+
+static int suffix_fill(struct hosts *h, ath_str pattern, ath_err *e)
+{
+    ath_str rest = str_trim(pattern), label;
+
+    if (str_ends(rest, "."))
+        rest.n--;
+    if (!str_starts(rest, "*.") || rest.n - 1 >= sizeof(h->suffix))
+        return ath_fail(e, ATH_E_CONFIG, "host_pattern is \"%.*s\", expected \"*.\" and a domain",
+                        STR_ARG(pattern));
+    rest = str_after(rest, 1);
+    for (size_t i = 0; i < rest.n; i++)
+        h->suffix[i] = lower(rest.p[i]);
+    h->suffix_n = rest.n;
+    rest = str_after(rest, 1);
+    do {
+        size_t n = str_find(rest, '.');
+        label = str_from(rest.p, n);
+        rest = str_after(rest, n + 1);
+        if (!is_label(label))
+            return ath_fail(e, ATH_E_CONFIG,
+                            "host_pattern is \"%.*s\", expected \"*.\" and a domain",
+                            STR_ARG(pattern));
+    } while (rest.n);
+    return 0;
+}
+
+int hosts_fill(struct hosts *h, const struct public_config *cfg, ath_err *e)
+{
+    int rc;
+
+    memset(h, 0, sizeof(*h));
+    if ((rc = trusted_fill(h, cfg->trusted_proxies, e)) < 0)
+        return rc;
+    return cfg->host_routing ? suffix_fill(h, cfg->host_pattern, e) : 0;
+}
+
+/* Without port and last dot. */
+static ath_str bare(ath_str host)
+{
+    size_t colon = str_find(host, ':');
+
+    if (colon < host.n && str_find(str_after(host, colon + 1), ':') == host.n - colon - 1)
+        host.n = colon;
+    if (host.n && host.p[host.n - 1] == '.')
+        host.n--;
+    return host;
+}
+
+ath_str lowered(ath_str s, ath_arena *a)
+{
+    char *p = ath_new(a, s.n + 1);
+
+    for (size_t i = 0; i < s.n; i++)
+        p[i] = lower(s.p[i]);
+    return str_from(p, s.n);
+}
+
+bool host_parse(const struct hosts *h, ath_str host, ath_arena *a, struct tenant *ret)
+{
+    size_t dot;
+
+    host = bare(host);
+    if (h->suffix_n == 0 || host.n <= h->suffix_n ||
+        !str_ieq(str_after(host, host.n - h->suffix_n), str_from(h->suffix, h->suffix_n)))
+        return false;
+    host.n -= h->suffix_n;
+    dot = str_find(host, '.');
+    ret->service = SERVICE_NONE;
+    if (dot < host.n) {
+        ret->service = service_of_word(str_from(host.p, dot));
+        if (ret->service == SERVICE_NONE)
+            return false;
+        host = str_after(host, dot + 1);
+    }
+    if (!is_label(host))
+        return false;
+    ret->key = lowered(host, a);
+    return true;
+}
+
+/* ---- what a proxy says ---- */
+
+static ath_str unquoted(ath_str s)
+{
+    s = str_trim(s);
+    if (s.n >= 2 && s.p[0] == '"' && s.p[s.n - 1] == '"')
+        s = str_from(s.p + 1, s.n - 2);
+    return s;
+}
+
+/* The host= of its first element (RFC 7239). */
+static ath_str forwarded_host(ath_str header)
+{
+    ath_str first = str_from(header.p, str_find(header, ',')), pair;
+
+    while (str_next(&first, ';', &pair)) {
+        size_t eq = str_find(pair, '=');
+        if (eq < pair.n && str_ieq(str_trim(str_from(pair.p, eq)), ATH_S("host")))
+            return unquoted(str_after(pair, eq + 1));
+    }
+    return (ath_str){ "", 0 };
+}
+
+bool host_find(const struct hosts *h, ath_req *r, struct tenant *ret)
+{
+    ath_arena *a = ath_arena_of(r);
+    ath_str by_name = ath_header(r, "x-forwarded-host"), by_rfc = ath_header(r, "forwarded");
+
+    if (host_parse(h, ath_header(r, "host"), a, ret))
+        return true;
+    if ((by_name.n == 0 && by_rfc.n == 0) || !hosts_trust(h, ath_host_->req->info(r, "peer")))
+        return false;
+    by_name = unquoted(str_from(by_name.p, str_find(by_name, ',')));
+    return host_parse(h, by_name, a, ret) || host_parse(h, forwarded_host(by_rfc), a, ret);
+}
