@@ -96,7 +96,7 @@ static const struct {
     SIZE(ath_child, 56),    SIZE(ath_fork, 32),      SIZE(ath_mem_api, 24),
     SIZE(ath_loop_api, 32), SIZE(ath_task_api, 120), SIZE(ath_stream_api, 48),
     SIZE(ath_stmt, 32),     SIZE(ath_query, 88),     SIZE(ath_column, 32),
-    SIZE(ath_pg_api, 96),   SIZE(ath_fetch, 104),    SIZE(ath_who, 56),
+    SIZE(ath_pg_api, 104),   SIZE(ath_fetch, 104),    SIZE(ath_who, 56),
     SIZE(ath_req_api, 128), SIZE(ath_route, 80),     SIZE(ath_routes, 56),
     SIZE(ath_sink, 56),     SIZE(ath_queue, 240),    SIZE(ath_pace, 40),
     SIZE(ath_worker, 64),   SIZE(ath_act, 32),       SIZE(ath_job_api, 56),
