@@ -84,6 +84,7 @@ void pgconn_close(struct pgconn *c)
     c->state = PGCONN_CLOSED;
     deadline_clear(&c->watch);
     deferred_cancel(&c->broken);
+    deferred_cancel(&c->resume);
     if (c->addr)
         pgaddr_cancel(c->addr);
     if (running)
@@ -193,6 +194,8 @@ static void listen_to(struct pgconn *c, int events)
 {
     int fd = PQsocket(c->pg);
 
+    if (unlikely(c->paused))
+        events &= ~UV_READABLE;
     if (c->poll && fd != c->fd)
         poll_close(c);
     if (!c->poll) {
@@ -288,6 +291,32 @@ static void connect_with(void *arg, const struct pgaddr *a, const char *why)
 
 static void on_watch(struct deadline *d);
 
+/* ---- reading at somebody's pace ---- */
+
+void pgconn_pause(struct pgconn *c)
+{
+    c->paused = true;
+    listen_to(c, c->events);
+}
+
+void pgconn_resume(struct pgconn *c)
+{
+    c->paused = false;
+    c->progress_ms = loop_now_ms(c->loop);
+    loop_defer(c->loop, &c->resume);
+}
+
+/* What libpq has read already makes no descriptor readable. */
+static void on_resume(void *arg)
+{
+    struct pgconn *c = CHECKED(arg, struct pgconn, PGCONN_MAGIC);
+
+    listen_to(c, c->events | UV_READABLE);
+    pgconn_receive(c);
+}
+
+/* ---- opening ---- */
+
 struct pgconn *pgconn_open(ath_loop *l, struct db_target *t, const struct pgconn_options *o,
                            const struct pgconn_hooks *on, void *owner)
 {
@@ -308,6 +337,7 @@ struct pgconn *pgconn_open(ath_loop *l, struct db_target *t, const struct pgconn
     deadline_init(&c->watch, on_watch);
     deadline_set(l, &c->watch, loop_now_ms(l) + o->connect_ms);
     deferred_init(&c->broken, on_broken, c);
+    deferred_init(&c->resume, on_resume, c);
     pgaddr_start(l, t, o->rotate, connect_with, c, &c->addr);
     return c;
 }
@@ -415,6 +445,7 @@ static bool send_all(struct pgconn *c, struct trip *t)
     ok = ok && send_settings(c, t);
     for (uint32_t i = 0; ok && i < t->count; i++) {
         ok = send_stmt(c, t, &t->stmt[i], SENT_STMT);
+        ring_at(c, c->count - 1)->pieces = t->pieces && i + 1 == t->count;
         if (ok && (t->flags & ATH_PG_RAW)) /* each answer as soon as it is there: it is timed */
             ok = PQsendFlushRequest(c->pg);
         if (ok && (t->flags & ATH_PG_EACH) && i + 1 < t->count)
@@ -597,7 +628,7 @@ void pgconn_drop(struct trip *t)
     pgconn_take_off(c, t);
     if (c->state != PGCONN_BUSY || !list_empty(&c->trips))
         return;
-    c->left_ms = loop_now_ms(c->loop);
+    c->left_ms = loop_now_ms(c->loop) - (c->paused ? PGCONN_GRACE_MS : 0);
     deadline_set(c->loop, &c->watch, watch_next(c, c->left_ms));
 }
 
@@ -624,7 +655,7 @@ static void watch_busy(struct pgconn *c)
         pgconn_broke(c, NULL); /* closing a busy connection cancels what runs on it */
         return;
     }
-    if (most && quiet >= most) {
+    if (most && quiet >= most && !c->paused) {
         pgconn_too_late(c, "the server did not answer in time");
         return;
     }

@@ -13,6 +13,7 @@
  *   - when no trip is left that somebody waits for, and the answers do not come by themselves
  *     within PGCONN_GRACE_MS, the query is cancelled on the server and the connection closed,
  *     never reused
+ *   - when that happens between two pieces of rows, it is cancelled and closed at once
  *   - trips that share the connection are not hurt: when one of them takes longer than
  *     PGCONN_STUCK_MS all are handed back, to be run again each alone, and the connection is
  *     given up
@@ -83,6 +84,7 @@ struct pgconn {
     struct sent *sent;           /* a ring: what answers are awaited for */
     uint32_t head, count, cap;
     struct deadline watch;
+    struct deferred resume;      /* goes on with what was read while it was paused */
     struct deferred broken;      /* reports a failure found inside a call from outside */
     uint64_t opened_ms, idle_since_ms, progress_ms;
     uint64_t left_ms;            /* its last trip was taken off; 0: not so */
@@ -98,6 +100,7 @@ struct pgconn {
     bool retire;                 /* to be closed when idle */
     bool holds;                  /* the pool's: counted among those held */
     bool tx;                     /* its session has left a transaction open */
+    bool paused;                 /* nothing is read: nobody asks for the rows that come */
     bool own_tx;                 /* the trip on it ends the transaction that it begins */
 };
 
@@ -114,6 +117,10 @@ void pgconn_run(struct pgconn *c, struct trip *t);
  * cleaned if it has to be, then ready() comes, maybe within the call. */
 void pgconn_hold(struct pgconn *c, struct ath_session *s);
 void pgconn_release(struct pgconn *c);
+
+/* Of a trip whose rows come in pieces: reads nothing until it is resumed. */
+void pgconn_pause(struct pgconn *c);
+void pgconn_resume(struct pgconn *c);
 
 void pgconn_detach(struct trip *t); /* from lost() */
 void pgconn_drop(struct trip *t);   /* nobody waits for it any more */

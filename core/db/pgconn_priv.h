@@ -19,6 +19,8 @@ struct sent {
     struct prep *prep;
     uint8_t kind;
     bool got;  /* its result came; the NULL behind it has not */
+    bool pieces; /* its rows come in pieces; `asked`: libpq was told so */
+    bool asked;
     bool last; /* with it the trip is finished */
 };
 

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "db/pgbudget.h"
+#include "db/pieces.h"
 #include "db/session.h"
 #include "lib/text.h"
 #include "log/log.h"
@@ -408,8 +409,8 @@ static void fail_line(struct pgpool *p, struct list *line)
 
     while ((t = first_of(line)) != NULL) {
         out_of_line(p, t);
-        trip_finish(
-            t, client_unavailable(p->client, p->retry_ms - loop_now_ms(p->loop), op_err(t->op)));
+        trip_finish(t,
+                    client_unavailable(p->client, p->retry_ms - loop_now_ms(p->loop), trip_err(t)));
     }
 }
 
@@ -492,7 +493,7 @@ static void on_answered(struct pgconn *c, const struct trip *t, uint64_t us)
 
 void pgpool_trip_lost(struct trip *t, const ath_err *why)
 {
-    ath_err *e = op_err(t->op);
+    ath_err *e = trip_err(t);
 
     err_raise(e, "connection_error", "the connection was lost%s: %.*s",
               t->flags & ATH_PG_READ ? "" : "; whether the statement took effect is not known",
@@ -506,7 +507,7 @@ static void trip_lost(struct pgpool *p, struct trip *t, const ath_err *why)
     bool again = (t->flags & ATH_PG_READ) && !(t->flags & ATH_PG_RAW) && t->tries == 0;
 
     pgconn_detach(t);
-    if (again && !t->session) {
+    if (again && !t->session && !(t->pieces && t->pieces->begun)) {
         t->tries++;
         requeue(p, t);
     } else {
@@ -565,7 +566,7 @@ static bool expire(struct pgpool *p, struct list *line, uint64_t now)
         if (waited < db_process.options.acquire_timeout_ms)
             break;
         out_of_line(p, t);
-        trip_finish(t, timed_out(p, op_err(t->op), "no connection became free in time"));
+        trip_finish(t, timed_out(p, trip_err(t), "no connection became free in time"));
     }
     return long_wait;
 }
@@ -673,7 +674,7 @@ static void end_line(struct pgpool *p, struct list *line)
 
     while ((t = first_of(line)) != NULL) {
         out_of_line(p, t);
-        trip_finish(t, err_raise(op_err(t->op), "server_draining", "the server stops"));
+        trip_finish(t, err_raise(trip_err(t), "server_draining", "the server stops"));
     }
 }
 
@@ -684,7 +685,7 @@ static void close_list(struct pgpool *p, struct list *conns)
         while (!list_empty(&c->trips)) {
             struct trip *t = list_entry(c->trips.next, struct trip, node);
             pgconn_detach(t);
-            trip_finish(t, err_raise(op_err(t->op), "server_draining", "the server stops"));
+            trip_finish(t, err_raise(trip_err(t), "server_draining", "the server stops"));
         }
         close_conn(p, c);
     }

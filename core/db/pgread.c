@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "db/pgconn_priv.h"
+#include "db/pieces.h"
 #include "db/query.h"
 
 /* ---- what an answer means ---- */
@@ -76,7 +77,7 @@ static void failed(struct pgconn *c, struct sent *s, const struct db_failure *f)
     t->redo = stale && t->tries == 0 && !(t->flags & ATH_PG_EACH);
     t->failed = true;
     if (!t->redo)
-        db_fail(f, op_err(t->op));
+        db_fail(f, trip_err(t));
     if (!t->plain)
         return;
     if (t->redo) {
@@ -128,7 +129,7 @@ static void synced(struct pgconn *c, struct sent *s)
     if (!t || !s->last)
         return;
     if (t->redo && t->session && !c->own_tx && PQtransactionStatus(c->pg) != PQTRANS_IDLE) {
-        err_raise(op_err(t->op), "serialization_failure",
+        err_raise(trip_err(t), "serialization_failure",
                   "a table was altered since its statement was prepared; the transaction is over");
     } else if (t->redo) {
         t->tries++;
@@ -155,10 +156,56 @@ static void refuse_copy(struct pgconn *c, struct sent *s, PGresult *res)
     PQclear(res);
     if (t) {
         pgconn_take_off(c, t);
-        trip_finish(t, err_raise(op_err(t->op), "query_syntax", "COPY cannot run as a query"));
+        trip_finish(t, err_raise(trip_err(t), "query_syntax", "COPY cannot run as a query"));
     }
     err_raise(&e, "connection_error", "the connection was closed behind a COPY");
     pgconn_broke(c, &e);
+}
+
+static void drop_tuples(struct pgconn *c)
+{
+    free(c->tuples);
+    c->tuples = NULL;
+}
+
+/* Some rows of a result that comes in pieces. */
+static void piece(struct pgconn *c, struct sent *s, PGresult *res)
+{
+    struct trip *t = s->trip;
+
+    if (!t) {
+        drop_tuples(c);
+        PQclear(res);
+        return;
+    }
+    if (!t->pieces->shape)
+        t->pieces->shape = s->prep && s->prep->shape ? shape_ref(s->prep->shape) : shape_new(res);
+    if (s->prep && !s->prep->shape)
+        s->prep->shape = shape_ref(t->pieces->shape);
+    c->progress_ms = loop_now_ms(c->loop);
+    if (!c->tuples)
+        c->tuples = tuples_new((uint32_t)PQnfields(res));
+    tuples_add_result(&c->tuples, res);
+    PQclear(res);
+    if (c->tuples->n < PIECE_BYTES)
+        return;
+    pieces_give(t, c->tuples);
+    c->tuples = NULL;
+}
+
+/* Its result is complete; these are the last rows, if any. */
+static void last_piece(struct pgconn *c, struct sent *s, PGresult *res)
+{
+    uint64_t affected = strtoull(PQcmdTuples(res), NULL, 10);
+    struct tuples *rest;
+
+    if (PQnfields(res))
+        piece(c, s, res);
+    else
+        PQclear(res);
+    rest = c->tuples ? c->tuples : tuples_new(0);
+    c->tuples = NULL;
+    pieces_last(s->trip, rest, affected);
 }
 
 static void filled(struct pgconn *c, struct sent *s, PGresult *res)
@@ -187,6 +234,7 @@ static bool refused(struct pgconn *c, struct sent *s, PGresult *res)
     } else {
         if (s->kind == SENT_CLEAN)
             c->retire = true;
+        drop_tuples(c);
         failed(c, s, &f);
     }
     PQclear(res);
@@ -200,11 +248,21 @@ static bool take(struct pgconn *c, struct sent *s, PGresult *res)
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
     case PGRES_EMPTY_QUERY:
+        if (s->kind == SENT_STMT && s->trip && s->pieces) {
+            last_piece(c, s, res);
+            return true;
+        }
         if (s->kind == SENT_STMT && s->trip) {
             filled(c, s, res);
             return true;
         }
         break;
+    case PGRES_SINGLE_TUPLE:
+#ifdef LIBPQ_HAS_CHUNK_MODE
+    case PGRES_TUPLES_CHUNK:
+#endif
+        piece(c, s, res);
+        return true;
     case PGRES_PIPELINE_ABORTED:
         skipped(c, s);
         break;
@@ -221,12 +279,34 @@ static bool take(struct pgconn *c, struct sent *s, PGresult *res)
     return true;
 }
 
+/* The entry at the head is libpq's current one: now it can be told how its rows are wanted. */
+static void ask_pieces(struct pgconn *c, struct sent *s)
+{
+    s->asked = true;
+#ifdef LIBPQ_HAS_CHUNK_MODE
+    PQsetChunkedRowsMode(c->pg, 128);
+#else
+    PQsetSingleRowMode(c->pg);
+#endif
+}
+
+static bool may_take(struct pgconn *c)
+{
+    struct sent *s = ring_at(c, 0);
+
+    if (c->count == 0 || c->paused)
+        return false;
+    if (unlikely(s->pieces && !s->asked))
+        ask_pieces(c, s);
+    return !PQisBusy(c->pg);
+}
+
 /* Everything that libpq has read so far. False: the connection is gone. */
 static bool drain(struct pgconn *c)
 {
     bool nothing = false;
 
-    while (c->count && !PQisBusy(c->pg)) {
+    while (may_take(c)) {
         struct sent *s = ring_at(c, 0);
         PGresult *res = PQgetResult(c->pg);
         if (res) {
@@ -390,6 +470,8 @@ void pgconn_receive(struct pgconn *c)
 {
     int reads = c->tls ? 3 : 1;
 
+    if (unlikely(c->paused))
+        return;
     c->read_ns = uv_hrtime();
     if (c->direct) {
         direct_receive(c);
@@ -405,5 +487,7 @@ void pgconn_receive(struct pgconn *c)
             pgconn_broke_libpq(c);
             return;
         }
+        if (c->paused)
+            return;
     }
 }

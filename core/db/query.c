@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "db/pgpool.h"
+#include "db/pieces.h"
 #include "db/session.h"
 #include "lib/buf.h"
 
@@ -37,11 +38,16 @@ void trip_sent(struct trip *t)
 void trip_finish(struct trip *t, int rc)
 {
     struct op *o = t->op;
-    ath_task *root = root_of(t);
+    ath_task *root;
 
     deadline_clear(&t->limit);
     if (unlikely(t->session != NULL))
         session_finished(t, rc);
+    if (unlikely(t->pieces != NULL)) {
+        pieces_finish(t, rc);
+        return;
+    }
+    root = root_of(t);
     if (root && root->db_sent_ns)
         root->db_done_ns = clock_ns();
     if (rc == 0) {
@@ -60,6 +66,8 @@ void trip_restart(struct trip *t)
     t->last = NULL;
     t->answered = 0;
     t->failed = t->redo = false;
+    if (unlikely(t->pieces != NULL))
+        pieces_restart(t);
 }
 
 ath_rows *trip_answer(struct trip *t)
@@ -73,13 +81,17 @@ ath_rows *trip_answer(struct trip *t)
     return rows;
 }
 
-/* Off its connection or out of its line. */
-static void trip_leave(struct trip *t, const char *why)
+void trip_leave(struct trip *t, const char *why)
 {
     if (t->session)
         session_leave(t, why);
     else
         pgpool_leave(t);
+}
+
+ath_err *trip_err(struct trip *t)
+{
+    return t->op ? op_err(t->op) : pieces_err(t);
 }
 
 static void trip_stop(struct op *o)
@@ -191,13 +203,17 @@ static int copy_settings(ath_arena *a, const ath_query *q, struct trip_stmt *to,
 }
 
 /* What a statement says of itself must be sayable of its trip. */
-static int stmt_flags(struct trip *t, uint32_t flags, ath_err *e)
+static int stmt_flags(struct trip *t, uint32_t flags, bool last, ath_err *e)
 {
-    if (flags & ~(uint32_t)(ATH_PG_READ | ATH_PG_RAW))
+    uint32_t known = ATH_PG_READ | ATH_PG_RAW | ATH_PG_ROWS;
+
+    if (flags & ~known)
         return err_fail(e, ATH_E_BUG, "flags %u of a statement are those of a query",
-                        flags & ~(uint32_t)(ATH_PG_READ | ATH_PG_RAW));
-    t->flags |= flags & ATH_PG_RAW;
-    t->plain = t->plain && !(flags & ATH_PG_RAW);
+                        flags & ~known);
+    if ((flags & ATH_PG_ROWS) && !last)
+        return err_fail(e, ATH_E_BUG, "only the rows of the last statement can come in pieces");
+    t->flags |= flags & (ATH_PG_RAW | ATH_PG_ROWS);
+    t->plain = t->plain && !(t->flags & (ATH_PG_RAW | ATH_PG_ROWS));
     return 0;
 }
 
@@ -217,7 +233,7 @@ static int trip_make(ath_task *task, const ath_query *q, struct trip **ret, ath_
     for (uint32_t i = 0; rc == 0 && i < q->stmt_count; i++) {
         rc = copy_stmt(a, stmt_at(q, i), seed, &t->stmt[i], e);
         if (rc == 0 && unlikely(stmt_at(q, i)->flags & ~q->flags))
-            rc = stmt_flags(t, stmt_at(q, i)->flags, e);
+            rc = stmt_flags(t, stmt_at(q, i)->flags, i + 1 == q->stmt_count, e);
     }
     list_init(&t->node);
     deadline_init(&t->limit, trip_late);
@@ -233,7 +249,6 @@ static int not_yet(uint32_t flags, ath_err *e)
         uint32_t flag;
         const char *what;
     } later[] = {
-        { ATH_PG_ROWS, "reading rows in pieces" },
         { ATH_PG_COPY, "COPY" },
         { ATH_PG_FENCED, "a query fenced by a lease" },
     };
@@ -247,7 +262,7 @@ static int not_yet(uint32_t flags, ath_err *e)
 
 static int check(const ath_query *q, ath_err *e)
 {
-    uint32_t later = ATH_PG_ROWS | ATH_PG_COPY | ATH_PG_FENCED;
+    uint32_t later = ATH_PG_COPY | ATH_PG_FENCED;
 
     if (unlikely(q->flags & later))
         return not_yet(q->flags, e);
@@ -306,15 +321,22 @@ static int client_of(ath_task *t, const ath_query *q, struct db_client **ret, at
     return client_unknown(q->client, e);
 }
 
-static void trip_begin(struct trip *t, ath_task *task, const ath_query *q, ath_then *then,
-                       void *arg)
+void trip_ask(struct trip *t, ath_task *task, ath_then *then, void *arg, uint32_t timeout_ms)
 {
     t->op = op_new(task, then, arg);
     t->op->impl = t;
     t->op->stop = trip_stop;
     t->op->release = trip_release;
-    if (q->timeout_ms)
-        deadline_set(task->loop, &t->limit, loop_now_ms(task->loop) + q->timeout_ms);
+    if (timeout_ms)
+        deadline_set(task->loop, &t->limit, loop_now_ms(task->loop) + timeout_ms);
+}
+
+static void trip_begin(struct trip *t, ath_task *task, const ath_query *q, ath_then *then,
+                       void *arg)
+{
+    if (unlikely(t->flags & ATH_PG_ROWS))
+        pieces_new(t, task, q->timeout_ms);
+    trip_ask(t, task, then, arg, q->timeout_ms);
 }
 
 static int query_session(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
@@ -362,6 +384,14 @@ int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_
     return 0;
 }
 
+/* What an open runs answers with the session, at once. */
+static int whole_rows(const struct trip *t, ath_err *e)
+{
+    if (t->flags & ATH_PG_ROWS)
+        return err_fail(e, ATH_E_BUG, "rows of an open cannot come in pieces");
+    return 0;
+}
+
 /* One of its own waits for nobody. */
 int db_open(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
 {
@@ -374,7 +404,7 @@ int db_open(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_e
     if (q->session)
         return err_fail(e, ATH_E_BUG, "a session cannot be opened in a session");
     if ((rc = pool_of(task, q, &pool, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0 ||
-        (rc = session_open(pgpool_client(pool), t, task, e)) < 0)
+        (rc = whole_rows(t, e)) < 0 || (rc = session_open(pgpool_client(pool), t, task, e)) < 0)
         return rc;
     trip_begin(t, task, q, then, arg);
     if (!(q->flags & ATH_PG_OWN))

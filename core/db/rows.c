@@ -110,6 +110,36 @@ bool tuples_add(struct tuples **t, const char *p, size_t n)
     return true;
 }
 
+static void put32(char *p, uint32_t v)
+{
+    v = htonl(v);
+    memcpy(p, &v, sizeof(v));
+}
+
+static void add_value(struct tuples **t, const PGresult *res, int row, int col)
+{
+    bool null = PQgetisnull(res, row, col);
+    size_t n = null ? 0 : (size_t)PQgetlength(res, row, col);
+    char *at;
+
+    tuples_grow(t, 4 + n);
+    at = (*t)->data + (*t)->n;
+    put32(at, null ? UINT32_MAX : (uint32_t)n);
+    memcpy(at + 4, PQgetvalue(res, row, col), n);
+    (*t)->n += 4 + n;
+}
+
+void tuples_add_result(struct tuples **t, const PGresult *res)
+{
+    int rows = PQntuples(res), columns = PQnfields(res);
+
+    for (int i = 0; i < rows; i++) {
+        for (int j = 0; j < columns; j++)
+            add_value(t, res, i, j);
+        (*t)->rows++;
+    }
+}
+
 /* The NUL goes where the next length began, which has been read by then. */
 void tuples_close(struct tuples **tuples)
 {

@@ -29,6 +29,8 @@ struct tuples {
     char data[];
 };
 
+struct trip;
+
 struct ath_rows {
     PGresult *res;               /* or */
     struct tuples *tuples;
@@ -38,6 +40,7 @@ struct ath_rows {
     uint32_t rows, columns;
     uint64_t affected;
     uint64_t took_us;            /* of a caller's own SQL */
+    struct trip *trip;           /* that more of them come from; NULL: these are all */
 };
 
 struct shape *shape_new(const PGresult *res);
@@ -47,6 +50,7 @@ void shape_unref(struct shape *s);        /* accepts NULL */
 struct tuples *tuples_new(uint32_t columns);
 /* Adds what a DataRow says behind its number of columns. It may move. False: it is not a row. */
 bool tuples_add(struct tuples **t, const char *p, size_t n);
+void tuples_add_result(struct tuples **t, const PGresult *res); /* all of its rows */
 void tuples_close(struct tuples **t);
 
 /* Both take the first over, and a reference to the shape. */

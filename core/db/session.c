@@ -112,7 +112,7 @@ static void own_lost(struct pgconn *c, const ath_err *why)
         pgconn_detach(t);
         pgpool_trip_lost(t, why);
     } else if (t) { /* it could not be opened */
-        trip_finish(t, client_unavailable(s->client, 0, op_err(t->op)));
+        trip_finish(t, client_unavailable(s->client, 0, trip_err(t)));
     }
 }
 

@@ -17,12 +17,13 @@
 struct pgpool;
 struct pgconn;
 struct ath_session;
+struct pieces;
 
 enum { TRIP_TX = ATH_PG_READ_ONLY | ATH_PG_REPEATABLE | ATH_PG_SERIALIZABLE };
 
 struct trip {
     struct list node;            /* in a waiting line, or among its connection's trips */
-    struct op *op;
+    struct op *op;               /* NULL: nobody waits for its next piece right now */
     struct pgpool *pool;
     struct pgconn *conn;         /* NULL: it waits */
     struct ath_session *session; /* whose connection it runs on; NULL: any of the pool */
@@ -39,11 +40,21 @@ struct trip {
     bool holds;                  /* its connection for long: see pgbudget_hold() */
     bool failed;                 /* the op's error is filled */
     bool redo;                   /* its failure is of our making: run it again */
+    struct pieces *pieces;       /* its rows come so; NULL: whole */
     ath_rows first, *last;
     struct deadline limit;       /* set when the query has a time limit of its own */
 };
 
 void trip_sent(struct trip *t);  /* it is on a connection: for the times of the request */
+
+/* Off its connection or out of its line; `why` is for later users of its session. */
+void trip_leave(struct trip *t, const char *why);
+
+/* Somebody waits for it from now on, for `timeout_ms` at most (0: for ever). */
+void trip_ask(struct trip *t, ath_task *task, ath_then *then, void *arg, uint32_t timeout_ms);
+
+/* Where the words go when it fails: reset. */
+ath_err *trip_err(struct trip *t);
 
 /* Ends its operation; the trip must be in no line and on no connection. */
 void trip_finish(struct trip *t, int rc);

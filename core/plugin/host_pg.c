@@ -60,6 +60,7 @@ const ath_pg_api host_pg = {
     .size = sizeof(host_pg),
     .query = query,
     .open = open_session,
+    .more = db_more,
     .close = db_close,
     .next = db_rows_next,
     .keep = db_rows_keep,

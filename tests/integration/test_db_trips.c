@@ -422,7 +422,7 @@ START_TEST(what_has_no_place_in_a_pipeline_is_refused_or_runs_alone)
     run_fails(ask_new("acme", ATH_PG_RAW, "COPY plain FROM STDIN"), "query_syntax");
     run_fails(ask_new("acme", ATH_PG_RAW, "SELECT 1; SELECT 2"), "syntax_error");
     run_fails(ask_new("acme", ATH_PG_COPY, "COPY plain TO STDOUT"), "feature_unavailable");
-    run_fails(ask_new("acme", ATH_PG_ROWS, "SELECT 1"), "feature_unavailable");
+
     run_fails(ask_new("nobody", ATH_PG_READ, "SELECT 1"), "client_unknown");
     run_ok(ask_new("acme", ATH_PG_READ, ""));
     is("acme", ATH_PG_READ, "SELECT 'fine'", "fine");
