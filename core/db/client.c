@@ -11,6 +11,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "db/listen.h"
 #include "db/pgbudget.h"
 #include "db/pgown.h"
 #include "db/pgpool.h"
@@ -77,6 +78,7 @@ int db_loop_init(ath_loop *l, ath_err *e)
     on->loop = l;
     list_init(&on->pools);
     list_init(&on->own);
+    list_init(&on->listeners);
     l->slot[LOOP_SLOT_DB] = on;
     return 0;
 }
@@ -89,6 +91,7 @@ void db_loop_fini(ath_loop *l)
         return;
     for (size_t i = 0; i < db_client_count(); i++)
         db_catalog_halt(db_client_at(i), l);
+    listen_close_all(on);
     pgown_close_all(on);
     pgpool_close_all(on);
     l->slot[LOOP_SLOT_DB] = NULL;
@@ -178,6 +181,8 @@ static void retarget_here(void *arg)
 
     if (db_loop_of(r->loop) && r->client->pool[r->loop->index])
         pgpool_retarget(r->client->pool[r->loop->index]);
+    if (db_loop_of(r->loop))
+        listen_retarget(r->client, r->loop);
     free(r);
 }
 

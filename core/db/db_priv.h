@@ -19,6 +19,7 @@ extern struct db_process db_process;
 struct db_loop {
     ath_loop *loop;
     struct list pools;
+    struct list listeners;       /* see listen.h */
     struct list own;             /* connections outside of them, see pgown.h */
 };
 

@@ -553,6 +553,11 @@ void pgconn_run(struct pgconn *c, struct trip *t)
     leave(c, (c->tx || send_spare(c)) && send_all(c, t));
 }
 
+void pgconn_say(struct pgconn *c, const char *sql)
+{
+    leave(c, send_clean(c, sql) && send_sync(c, NULL, true));
+}
+
 void pgconn_hold(struct pgconn *c, struct ath_session *s)
 {
     c->session = s;

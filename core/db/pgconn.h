@@ -50,6 +50,8 @@ struct pgconn_hooks {
     void (*again)(struct pgconn *c, struct trip *t);    /* t was taken off and is to be run again */
     void (*stuck)(struct pgconn *c);                    /* all its trips were handed back */
     void (*answered)(struct pgconn *c, const struct trip *t, uint64_t us); /* a plain read was */
+    /* A notification, to an idle connection. NULL: they are dropped. */
+    void (*notified)(struct pgconn *c, const char *channel, const char *payload);
     /* Its trips are still in c->trips and must be taken off by pgconn_detach(); `why` NULL: it was
      * closed after a cancel, which says nothing about the server. */
     void (*lost)(struct pgconn *c, const ath_err *why);
@@ -112,6 +114,10 @@ void pgconn_add(struct pgconn *c, struct trip *t);
 void pgconn_sync(struct pgconn *c);
 /* Of an idle or held connection: the whole of any other trip. */
 void pgconn_run(struct pgconn *c, struct trip *t);
+
+/* Of an idle connection: one statement of ours, without a trip. ready() comes when it was answered;
+ * c->retire: it failed. */
+void pgconn_say(struct pgconn *c, const char *sql);
 
 /* An idle connection becomes a session's; a held one is nobody's any more: it is rolled back and
  * cleaned if it has to be, then ready() comes, maybe within the call. */

@@ -340,8 +340,11 @@ static void idle_messages(struct pgconn *c)
 
     if (PQisBusy(c->pg))
         return;
-    while ((n = PQnotifies(c->pg)) != NULL)
+    while (c->pg && (n = PQnotifies(c->pg)) != NULL) {
+        if (c->on->notified)
+            c->on->notified(c, n->relname, n->extra);
         PQfreemem(n);
+    }
 }
 
 /* ---- reading answers of what went past libpq ---- */

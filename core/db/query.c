@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "db/listen.h"
 #include "db/pgpool.h"
 #include "db/pieces.h"
 #include "db/session.h"
@@ -351,18 +352,23 @@ static int query_session(ath_task *task, const ath_query *q, ath_then *then, voi
     return 0;
 }
 
+static int client_serves(ath_task *task, const struct db_client *client, ath_err *e)
+{
+    if (unlikely(!db_loop_of(task->loop)))
+        return err_fail(e, ATH_E_CANCELED, "the loop serves no databases any more");
+    if (unlikely(atomic_load_explicit(&client->unusable, memory_order_relaxed)))
+        return client_unavailable(client, 0, e);
+    return 0;
+}
+
 /* The pool that serves it, when it may be asked now. */
 static int pool_of(ath_task *task, const ath_query *q, struct pgpool **ret, ath_err *e)
 {
     struct db_client *client;
     int rc = client_of(task, q, &client, e);
 
-    if (rc < 0)
+    if (rc < 0 || (rc = client_serves(task, client, e)) < 0)
         return rc;
-    if (unlikely(!db_loop_of(task->loop)))
-        return err_fail(e, ATH_E_CANCELED, "the loop serves no databases any more");
-    if (unlikely(atomic_load_explicit(&client->unusable, memory_order_relaxed)))
-        return client_unavailable(client, 0, e);
     *ret = pgpool_of(client, task->loop);
     return pgpool_admit(*ret, e);
 }
@@ -410,4 +416,18 @@ int db_open(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_e
     if (!(q->flags & ATH_PG_OWN))
         pgpool_submit(pool, t);
     return 0;
+}
+
+int db_listen(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+{
+    struct db_client *client;
+    int rc;
+
+    if ((rc = task_may_start(task, e)) < 0)
+        return rc;
+    if (q->stmt_count != 1 || !stmt_at(q, 0)->sql || q->flags || q->set_count || q->session)
+        return err_fail(e, ATH_E_BUG, "a listen names a client and a channel, nothing else");
+    if ((rc = client_of(task, q, &client, e)) < 0 || (rc = client_serves(task, client, e)) < 0)
+        return rc;
+    return listen_start(client, task, str_of(stmt_at(q, 0)->sql), then, arg, e);
 }

@@ -13,6 +13,7 @@
 int db_query(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath_err *e);
 int db_open(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath_err *e);
 void db_close(ath_session *s);
+int db_listen(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath_err *e);
 int db_more(ath_task *t, const ath_rows *rows, ath_then *then, void *arg, ath_err *e);
 
 const ath_rows *db_rows_next(const ath_rows *rows);

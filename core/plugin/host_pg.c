@@ -56,12 +56,24 @@ static int open_session(ath_task *t, const ath_query *q, ath_then *then, void *a
     return db_open(t, q, then, arg, e);
 }
 
+static int listen_on(ath_task *t, const ath_query *q, ath_then *then, void *arg, ath_err *e)
+{
+    int rc = asked(t, e);
+
+    if (rc < 0)
+        return rc;
+    if (q->size != sizeof(*q) || q->stmt_size != sizeof(ath_stmt))
+        return start_old(db_listen, t, q, then, arg, e);
+    return db_listen(t, q, then, arg, e);
+}
+
 const ath_pg_api host_pg = {
     .size = sizeof(host_pg),
     .query = query,
     .open = open_session,
     .more = db_more,
     .close = db_close,
+    .listen = listen_on,
     .next = db_rows_next,
     .keep = db_rows_keep,
     .count = db_rows_count,

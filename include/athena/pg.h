@@ -67,7 +67,9 @@ typedef struct {
     /* d->rows: the first statement's result; d->count: rows that it returned or changed. Failed,
      * d->count: statements that were answered before. */
     ATH_OP(query, const ath_query *q);
-    /* ATH_PG_ROWS: the next piece as d->rows; without rows: the end. */
+    /* ATH_PG_ROWS: the rows of the last statement come in pieces of some 64 KiB, the first with the
+     * query, then as d->rows; without rows: the end, and the transaction is over. Between two pieces
+     * nothing is read, and the connection stays with the query. `timeout_ms` is of each piece. */
     ATH_OP(more, const ath_rows *rows);
     /* A connection that the task holds: d->session, for it and the tasks below it on its loop, one
      * query at a time. `q` names the database; its statements, if any, run first. With settings or
@@ -81,7 +83,9 @@ typedef struct {
      * still runs is cancelled. */
     void (*close)(ath_session *s);
     /* Answers at the next notification on the channel that stmt[0].sql names: d->bytes is a JSON
-     * array of the payloads since last time; an empty array means that some may be missed. */
+     * array of the payloads since last time; an empty array means that some may be missed: so it is
+     * when listening begins, after each reconnect, and when too many came between two calls. One
+     * call per task and channel at a time; calls that follow go on where the last one ended. */
     ATH_OP(listen, const ath_query *q);
 
     /* Reading results, on the task's loop. Rows last until `then` returns, or as long as the task
