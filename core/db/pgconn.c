@@ -429,10 +429,45 @@ static const char *begin_text(uint32_t flags)
     return ro ? "BEGIN READ ONLY" : NULL;
 }
 
-/* They end with a transaction. */
-static bool send_settings(struct pgconn *c, struct trip *t)
+static bool send_limit(struct pgconn *c, struct trip *t, uint64_t ms)
 {
-    return !t->set.sql || send_stmt(c, t, &t->set, SENT_INNER);
+    char text[STR_U64_ROOM + 1];
+    const char *value[] = { text };
+    struct trip_stmt s = { .sql = "SELECT pg_catalog.set_config('statement_timeout', $1, true)",
+                           .value = value,
+                           .n = 1 };
+
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)ms);
+    s.sql_n = strlen(s.sql);
+    s.hash = prep_hash(&s, 0);
+    c->limited = true;
+    return send_stmt(c, t, &s, SENT_INNER);
+}
+
+/* What the server is told of the time that is left. A write is to be ended by the server, which
+ * then knows that it was not done, a little before its caller stops waiting; reads are just
+ * cancelled. Rows in pieces take as long as their reader. A session's BEGIN may be on its way: no
+ * statement can stand in front of it. */
+static bool send_time(struct pgconn *c, struct trip *t, bool tx)
+{
+    uint64_t usual = c->options.statement_ms, left;
+
+    if ((t->flags & ATH_PG_ALONE) || PQtransactionStatus(c->pg) == PQTRANS_INERROR)
+        return true;
+    if (t->pieces)
+        return usual == 0 || send_limit(c, t, 0);
+    if (c->session && !tx)
+        return true;
+    left = t->flags & (ATH_PG_READ | ATH_PG_READ_ONLY) ? UINT64_MAX : trip_left_ms(t);
+    if (left != UINT64_MAX && (usual == 0 || left < usual))
+        return send_limit(c, t, left > 20 ? left - left / 20 : 20);
+    return !c->limited || send_limit(c, t, usual);
+}
+
+/* All of these end with the transaction. */
+static bool send_settings(struct pgconn *c, struct trip *t, bool tx)
+{
+    return (!t->set.sql || send_stmt(c, t, &t->set, SENT_INNER)) && send_time(c, t, tx);
 }
 
 static bool send_all(struct pgconn *c, struct trip *t)
@@ -442,14 +477,14 @@ static bool send_all(struct pgconn *c, struct trip *t)
     bool ok = !begin || send_text(c, t, begin);
 
     c->own_tx = begin && !t->opens;
-    ok = ok && send_settings(c, t);
+    ok = ok && send_settings(c, t, c->tx || begin);
     for (uint32_t i = 0; ok && i < t->count; i++) {
         ok = send_stmt(c, t, &t->stmt[i], SENT_STMT);
         ring_at(c, c->count - 1)->pieces = t->pieces && i + 1 == t->count;
         if (ok && (t->flags & ATH_PG_RAW)) /* each answer as soon as it is there: it is timed */
             ok = PQsendFlushRequest(c->pg);
         if (ok && (t->flags & ATH_PG_EACH) && i + 1 < t->count)
-            ok = send_sync(c, t, false) && send_settings(c, t);
+            ok = send_sync(c, t, false) && send_settings(c, t, c->tx);
     }
     if (ok && c->own_tx)
         ok = send_text(c, t, "COMMIT");
@@ -575,6 +610,7 @@ void pgconn_release(struct pgconn *c)
 static void held(struct pgconn *c, bool idle)
 {
     c->tx = !idle;
+    c->limited = c->limited && c->tx;
     if (c->tx && c->own_tx) {
         c->own_tx = c->tx = false;
         leave(c, send_clean(c, "ROLLBACK") && send_sync(c, NULL, false));
@@ -595,7 +631,7 @@ void pgconn_answered(struct pgconn *c, bool idle)
         held(c, idle);
         return;
     }
-    c->tx = false;
+    c->tx = c->limited = false;
     if (!c->retire && (!idle || c->raw)) {
         if (!idle)
             ok = send_clean(c, "ROLLBACK") && send_sync(c, NULL, false);

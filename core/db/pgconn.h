@@ -59,6 +59,7 @@ struct pgconn_hooks {
 
 struct pgconn_options {
     uint64_t connect_ms, answer_ms; /* answer_ms: the server is taken for dead; 0: never */
+    uint64_t statement_ms;       /* statement_timeout of its session; 0: none */
     uint64_t prepared_max;
     uint32_t rotate;             /* begin with this host or address of the list */
 };
@@ -103,6 +104,7 @@ struct pgconn {
     bool holds;                  /* the pool's: counted among those held */
     bool tx;                     /* its session has left a transaction open */
     bool paused;                 /* nothing is read: nobody asks for the rows that come */
+    bool limited;                /* and in it a statement_timeout other than the session's */
     bool own_tx;                 /* the trip on it ends the transaction that it begins */
 };
 

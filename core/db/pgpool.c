@@ -36,6 +36,7 @@ enum {
     GROUP_US = 10000,   /* what the reads of a group may take together, by what is known of them */
     SLOW_US = GROUP_US, /* a read that has taken so long, in the mean, goes alone */
     UNKNOWN_US = 500,
+    PACE_MS = 200, /* a measure of the line takes so long at least */
 };
 
 /* What plain reads cost, by their hash: the last ones that were seen, others forgotten. */
@@ -56,6 +57,9 @@ struct pgpool {
     uint32_t give; /* connections that another loop asked for */
     uint32_t fails, rotate;
     uint64_t order, retry_ms, starved_ms;
+    uint32_t held_waiting;      /* of those who wait */
+    uint64_t pace_us;           /* one leaves the line so long after the other; 0: it is short */
+    uint64_t paced_ms, paced_n; /* measured since, who had left by then */
     struct deferred flush;
     struct deadline tick;
     struct cost cost[COSTS];
@@ -164,6 +168,7 @@ struct pgconn_options pgpool_connect_options(void)
     return (struct pgconn_options){
         .connect_ms = o->connect_timeout_ms,
         .prepared_max = o->prepared_max,
+        .statement_ms = o->query_timeout_ms,
         .answer_ms = o->query_timeout_ms ? o->query_timeout_ms + ANSWER_GRACE_MS : 0,
     };
 }
@@ -227,6 +232,7 @@ static struct trip *first_of(struct list *line)
 static void out_of_line(struct pgpool *p, struct trip *t)
 {
     list_unlink(&t->node);
+    p->held_waiting -= t->holds;
     count_waiting(p, -1);
 }
 
@@ -349,6 +355,8 @@ static void flush(void *arg)
     }
     if (p->waiting)
         open_missing(p);
+    else if (unlikely(p->paced_ms))
+        p->pace_us = p->paced_ms = 0;
     arm(p);
 }
 
@@ -357,22 +365,45 @@ static void flush_later(struct pgpool *p)
     loop_defer(p->loop, &p->flush);
 }
 
-static int timed_out(const struct pgpool *p, ath_err *e, const char *what)
+static int timed_out(const struct pgpool *p, ath_err *e, const char *what, uint64_t retry_ms)
 {
     int rc = err_raise(e, "pool_timeout", "%s of client \"%s\"", what, p->client->shown);
+    char text[STR_U64_ROOM];
 
-    err_detail(e, "retry_after", str_of("1"));
+    err_detail(e, "retry_after", str_from_u64(retry_ms / 1000 + 1, text));
     return rc;
 }
 
-int pgpool_admit(const struct pgpool *p, ath_err *e)
+/* How long a newcomer will wait, as the line has moved lately. */
+static uint64_t line_ms(const struct pgpool *p)
+{
+    return (uint64_t)(p->waiting - p->held_waiting) * p->pace_us / 1000;
+}
+
+static int admit_slow(const struct pgpool *p, ath_task *t, uint32_t timeout_ms, ath_err *e)
+{
+    uint64_t left = task_left_ms(t), most = db_process.options.acquire_timeout_ms;
+
+    if (timeout_ms && timeout_ms < left)
+        left = timeout_ms;
+    if (most < left)
+        left = most;
+    if (line_ms(p) / 2 <= left)
+        return 0;
+    return timed_out(p, e, "the line for a connection is too long for the time that is left",
+                     line_ms(p));
+}
+
+int pgpool_admit(const struct pgpool *p, ath_task *t, uint32_t timeout_ms, ath_err *e)
 {
     uint64_t now = loop_now_ms(p->loop);
 
     if (unlikely(is_down(p)))
         return client_unavailable(p->client, p->retry_ms > now ? p->retry_ms - now : 0, e);
     if (unlikely(p->waiting >= db_process.options.waiting_max))
-        return timed_out(p, e, "too many requests wait for a connection");
+        return timed_out(p, e, "too many requests wait for a connection", line_ms(p));
+    if (unlikely(p->pace_us))
+        return admit_slow(p, t, timeout_ms, e);
     return 0;
 }
 
@@ -382,6 +413,7 @@ void pgpool_submit(struct pgpool *p, struct trip *t)
     t->arrived_ms = loop_now_ms(p->loop);
     t->order = p->order++;
     list_push(line_of(p, t), &t->node);
+    p->held_waiting += t->holds;
     count_waiting(p, 1);
     flush_later(p);
 }
@@ -399,6 +431,7 @@ static void requeue(struct pgpool *p, struct trip *t)
 {
     trip_restart(t);
     list_push_front(line_of(p, t), &t->node);
+    p->held_waiting += t->holds;
     count_waiting(p, 1);
     flush_later(p);
 }
@@ -566,7 +599,7 @@ static bool expire(struct pgpool *p, struct list *line, uint64_t now)
         if (waited < db_process.options.acquire_timeout_ms)
             break;
         out_of_line(p, t);
-        trip_finish(t, timed_out(p, trip_err(t), "no connection became free in time"));
+        trip_finish(t, timed_out(p, trip_err(t), "no connection became free in time", line_ms(p)));
     }
     return long_wait;
 }
@@ -585,12 +618,38 @@ static void close_unused(struct pgpool *p, uint64_t now)
     }
 }
 
+/* Those who came and do not wait have left. As long as nobody leaves, the pace slows down. */
+static void measure_pace(struct pgpool *p, uint64_t now)
+{
+    uint64_t left = p->order - p->waiting, ms = now - p->paced_ms, us;
+
+    if (!p->waiting)
+        return;
+    if (!p->paced_ms) {
+        p->paced_ms = now;
+        p->paced_n = left;
+        return;
+    }
+    if (ms < PACE_MS)
+        return;
+    if (left <= p->paced_n) {
+        p->pace_us = p->pace_us < ms * 1000 ? ms * 1000 : p->pace_us;
+        return;
+    }
+    us = ms * 1000 / (left - p->paced_n);
+    p->pace_us = p->pace_us ? (3 * p->pace_us + us) / 4 : us;
+    p->paced_ms = now;
+    p->paced_n = left;
+}
+
 static void on_tick(struct deadline *d)
 {
     struct pgpool *p = container_of(d, struct pgpool, tick);
     uint64_t now = loop_now_ms(p->loop);
-    bool waits = expire(p, &p->shared, now);
+    bool waits;
 
+    measure_pace(p, now);
+    waits = expire(p, &p->shared, now);
     expire(p, &p->own, now);
     expire(p, &p->held, now);
     if (waits && p->width < pool_max(p))

@@ -10,7 +10,8 @@
  *     held    what keeps its connection at the pace of whoever asked (sessions, rows in pieces):
  *             a connection each, of a share that leaves the others some (pgbudget_hold())
  *
- * The line is bounded, and nobody waits in it past the acquire timeout. Connections are opened when
+ * The line is bounded, and nobody waits in it past the acquire timeout. While it does not empty, its
+ * pace is measured; who has less than half of the time that it would take is refused at once. Connections are opened when
  * they are needed, a few at a time. While the database cannot be reached everybody is refused at
  * once, and the pool tries again by itself, at growing intervals with jitter.
  *
@@ -26,7 +27,8 @@ struct pgpool;
 
 struct pgpool *pgpool_of(struct db_client *c, ath_loop *l); /* made at first use */
 struct db_client *pgpool_client(const struct pgpool *p);
-int pgpool_admit(const struct pgpool *p, ath_err *e); /* < 0: refused, nobody may wait any more */
+/* < 0: refused: nobody may wait any more, or the line would surely take longer than the task has. */
+int pgpool_admit(const struct pgpool *p, ath_task *t, uint32_t timeout_ms, ath_err *e);
 void pgpool_submit(struct pgpool *p, struct trip *t);
 void pgpool_leave(struct trip *t);       /* out of the line or off its connection */
 /* The connection that it was on is lost: ends it with the words for that. */

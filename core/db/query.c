@@ -90,6 +90,14 @@ void trip_leave(struct trip *t, const char *why)
         pgpool_leave(t);
 }
 
+uint64_t trip_left_ms(struct trip *t)
+{
+    uint64_t left = task_left_ms(t->op->task), now = loop_now_ms(t->op->task->loop);
+    uint64_t own = t->limit.at_ms > now ? t->limit.at_ms - now : 0;
+
+    return t->limit.at_ms && own < left ? own : left;
+}
+
 ath_err *trip_err(struct trip *t)
 {
     return t->op ? op_err(t->op) : pieces_err(t);
@@ -114,9 +122,12 @@ static void trip_late(struct deadline *d)
 {
     struct trip *t = container_of(d, struct trip, limit);
 
+    bool unsure = t->conn && !(t->flags & ATH_PG_READ);
+
     trip_leave(t, "a query of it did not end in time");
     trip_finish(t,
-                err_raise(op_err(t->op), "query_timeout", "the query did not end within its time"));
+                err_raise(op_err(t->op), "query_timeout", "the query did not end within its time%s",
+                          unsure ? "; whether it took effect is not known" : ""));
 }
 
 /* ---- making one ---- */
@@ -332,12 +343,24 @@ void trip_ask(struct trip *t, ath_task *task, ath_then *then, void *arg, uint32_
         deadline_set(task->loop, &t->limit, loop_now_ms(task->loop) + timeout_ms);
 }
 
+/* The server's own limit is lifted from them: each piece has it instead. */
+static void trip_begin_pieces(struct trip *t, ath_task *task, const ath_query *q, ath_then *then,
+                              void *arg)
+{
+    uint64_t usual = db_process.options.query_timeout_ms;
+    uint32_t ms = q->timeout_ms ? q->timeout_ms : usual < UINT32_MAX ? (uint32_t)usual : UINT32_MAX;
+
+    pieces_new(t, task, ms);
+    trip_ask(t, task, then, arg, ms);
+}
+
 static void trip_begin(struct trip *t, ath_task *task, const ath_query *q, ath_then *then,
                        void *arg)
 {
     if (unlikely(t->flags & ATH_PG_ROWS))
-        pieces_new(t, task, q->timeout_ms);
-    trip_ask(t, task, then, arg, q->timeout_ms);
+        trip_begin_pieces(t, task, q, then, arg);
+    else
+        trip_ask(t, task, then, arg, q->timeout_ms);
 }
 
 static int query_session(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
@@ -370,7 +393,7 @@ static int pool_of(ath_task *task, const ath_query *q, struct pgpool **ret, ath_
     if (rc < 0 || (rc = client_serves(task, client, e)) < 0)
         return rc;
     *ret = pgpool_of(client, task->loop);
-    return pgpool_admit(*ret, e);
+    return pgpool_admit(*ret, task, q->timeout_ms, e);
 }
 
 int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)

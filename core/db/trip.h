@@ -53,6 +53,9 @@ void trip_leave(struct trip *t, const char *why);
 /* Somebody waits for it from now on, for `timeout_ms` at most (0: for ever). */
 void trip_ask(struct trip *t, ath_task *task, ath_then *then, void *arg, uint32_t timeout_ms);
 
+/* What is left of its time and its task's; UINT64_MAX: there is no end. */
+uint64_t trip_left_ms(struct trip *t);
+
 /* Where the words go when it fails: reset. */
 ath_err *trip_err(struct trip *t);
 
