@@ -62,8 +62,12 @@ static int shape_check(ath_req *r, enum op op, ath_err *e)
     body = json_read(ath_host_->req->body(r), JSON_ARENA(ath_arena_of(r)), VALUES_MOST, &why);
     if (!body)
         return 0;
-    if (op == OP_QUERY && !json_get(body, "query"))
-        return ath_raise(e, "invalid_query_payload", "Expected body shape: { \"query\": \"...\" }");
+    if (op == OP_QUERY && !json_get(body, "query")) {
+        int rc =
+            ath_raise(e, "invalid_query_payload", "Expected body shape: { \"query\": \"...\" }");
+        ath_host_->err->detail(e, "title", ATH_S("\"Invalid query payload\""));
+        return rc;
+    }
     if (op == OP_DELETE && (!json_get(body, "table_name") ||
                             !(json_get(body, "resource_id") || json_get(body, "conditions") ||
                               json_get(body, "where"))))
