@@ -5,27 +5,10 @@
  */
 #include "dataplane/dataplane.h"
 
-/* A quote inside of quotes stands there twice. */
-static ath_str unquoted(const struct dp *dp, ath_str name)
-{
-    struct buf b;
-
-    if (str_find(name, '"') == name.n)
-        return name;
-    b = dp_buf(dp);
-    for (size_t i = 0; i < name.n; i++) {
-        buf_char(&b, name.p[i]);
-        i += name.p[i] == '"' && i + 1 < name.n && name.p[i + 1] == '"';
-    }
-    return buf_view(&b);
-}
-
 static int bind_ref(struct dp *dp, const struct dp_node *node, struct dp_ref *ref)
 {
     ath_str name = dp->fold ? dp_fold(dp, ref->name) : ref->name;
 
-    if (!ref->whole && name.n > 1 && name.p[0] == '"' && name.p[name.n - 1] == '"')
-        name = unquoted(dp, str_from(name.p + 1, name.n - 2));
     ref->column = dp->catalog->column(node->relation, name);
     ref->exact = ref->column != NULL;
     if (!ref->column)

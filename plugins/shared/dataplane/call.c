@@ -243,11 +243,8 @@ static void key_to_path(struct dp *dp, const struct dp_call *c, struct dp_ref *r
     struct dp_step *s = dp_new(dp, sizeof(*s));
 
     *s = (struct dp_step){ .next = ref->path, .key = ref->name, .text = text && !ref->path };
-    if (!ref->whole && s->key.n > 1 && s->key.p[0] == '"' && s->key.p[s->key.n - 1] == '"')
-        s->key = str_from(s->key.p + 1, s->key.n - 2);
     ref->path = s;
     ref->name = dp_column_at(c->f.root.relation, 0)->name;
-    ref->whole = true;
 }
 
 /* JSON's null is no SQL null, and its texts have quotes: where these matter its text is compared.

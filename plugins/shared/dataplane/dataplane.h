@@ -65,7 +65,6 @@ struct dp_ref {                  /* a column, perhaps a path into it */
     struct dp_step *path;
     const ath_attribute *column; /* after dp_bind() */
     bool exact;                  /* the column has the very name */
-    bool whole;                  /* the name is without its quotes already */
 };
 
 enum dp_op { DP_EQ = 1, DP_NEQ, DP_GT, DP_GTE, DP_LT, DP_LTE, DP_LIKE, DP_ILIKE, DP_IS, DP_IN,

@@ -73,17 +73,40 @@ void dp_where_add(struct dp_node *to, struct dp_pred *p)
     to->where_last = p;
 }
 
+/* A name in double quotes, with quotes inside of it twice: what it says, and where it ends. 0: the
+ * text does not begin with one. */
+static size_t quoted_name(const struct dp *dp, ath_str text, ath_str *ret)
+{
+    struct buf b = dp_buf(dp);
+    size_t i = 1;
+
+    for (; i < text.n && (text.p[i] != '"' || (i + 1 < text.n && text.p[i + 1] == '"')); i++) {
+        buf_char(&b, text.p[i]);
+        i += text.p[i] == '"';
+    }
+    if (i >= text.n)
+        return 0;
+    *ret = buf_view(&b);
+    return i + 1;
+}
+
 int dp_read_ref(struct dp *dp, ath_str text, struct dp_ref *ret)
 {
     struct dp_step **to = &ret->path;
-    size_t arrow = 0;
+    size_t arrow = 0, end = 0;
 
     *ret = (struct dp_ref){ .name = text };
+    if (text.n && text.p[0] == '"' && (end = quoted_name(dp, text, &ret->name)) == text.n)
+        return 0;
+    arrow = end;
     while (arrow + 1 < text.n && !(text.p[arrow + 1] == '>' && text.p[arrow] == '-'))
         arrow++;
-    if (arrow + 1 >= text.n || text.p[0] == '"')
+    if (arrow + 1 >= text.n || (end && arrow != end)) {
+        ret->name = text;
         return 0;
-    ret->name = str_trim(str_from(text.p, arrow));
+    }
+    if (!end)
+        ret->name = str_trim(str_from(text.p, arrow));
     for (ath_str rest = str_after(text, arrow); rest.n;) {
         struct dp_step *s = dp_new(dp, sizeof(*s));
         size_t n = 0;

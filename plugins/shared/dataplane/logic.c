@@ -187,7 +187,7 @@ static int column(struct logic *l, struct dp_ref *ret)
     size_t from = l->at, end = from;
 
     if (more(l) && l->text.p[l->at] == '"') {
-        *ret = (struct dp_ref){ .whole = true };
+        *ret = (struct dp_ref){ 0 };
         if (quoted(l, &ret->name) < 0)
             return ATH_E_INPUT;
         return comes(l, ".") ? 0 : broken(l, "expected '.'");

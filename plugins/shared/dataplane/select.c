@@ -106,7 +106,7 @@ static int add_column(struct dp *dp, struct dp_node *node, const struct parts *p
         return settle(dp, node);
     }
     if (p->quoted)
-        i->ref = (struct dp_ref){ .name = p->name, .whole = true };
+        i->ref.name = p->name;
     else if ((rc = dp_read_ref(dp, p->name, &i->ref)) < 0)
         return rc;
     if (p->cast.n && !(i->cast = dp_cast_find(p->cast)))
