@@ -249,7 +249,63 @@ def structured(tree, rng):
     return "POST", "/gateway/fetch", body([shown, f'"{name}":{text}'], rng)
 
 
-DIALECTS = {"flat": flat, "text": logic_text, "structured": structured}
+# ---- calls of a function that returns the table's rows (24) ----
+
+def rpc(tree, rng):
+    """filters[] of a call in JSON."""
+    out = []
+    for x in tree.of if isinstance(tree, Group) and tree.word == "and" else [tree]:
+        if not isinstance(x, Term):
+            raise Cannot
+        out.append(condition(x, rng, ("column", "value")))
+    items = ['"function":"c_rows"', '"args":{}', '"select":"id"', f'"filters":[{",".join(out)}]']
+    rng.shuffle(items)
+    return "POST", "/gateway/rpc", ("{" + ",".join(items) + "}").encode("utf-8", "surrogatepass")
+
+
+def url_term(t, rng):
+    """name=[not.]op.value: the value is all of the rest, nothing is quoted but the items of a list."""
+    negated = False
+    if isinstance(t, Group):
+        if t.word != "not" or len(t.of) != 1 or not isinstance(t.of[0], Term):
+            raise Cannot
+        t, negated = t.of[0], True
+    if t.column_cast or t.value_cast or t.path or not t.kind.column.isidentifier() or not t.kind.column.isascii():
+        raise Cannot
+    if t.kind.column in ("or", "and", "not", "select"):
+        raise Cannot
+    text = text_term(Term(t.kind, t.op, t.value), NotQuoted)
+    name, op, rest = text.split(".", 2)
+    if op != "in":
+        rest = unquoted(t, op)
+    return urllib.parse.quote(name) + "=" + urllib.parse.quote(("not." if negated else "") + op + "." + rest, safe="")
+
+
+class NotQuoted:
+    """A choice that is never a quoted name."""
+    choice = staticmethod(lambda options: options[0])
+    random = staticmethod(lambda: 0.5)
+
+
+def unquoted(t, op):
+    v = t.value
+    if "like" in op and "*" in v.of:
+        raise Cannot            # it is % there
+    if op == "is":
+        return "null" if v.form == "null" and t.op in ("eq", "is") else "not_null" if v.form == "null" else v.of
+    return text_of(v, t.kind)
+
+
+def rpc_url(tree, rng):
+    """GET: a parameter per condition."""
+    parts = [url_term(x, rng) for x in (tree.of if isinstance(tree, Group) and tree.word == "and" else [tree])]
+    if any(p.split("=")[1].startswith(("not.", "contain", "cs.", "cd.")) for p in parts):
+        raise Cannot            # that is an argument there
+    return "GET", "/rpc/c_rows?" + "&".join(["select=id"] + parts), None
+
+
+DIALECTS = {"flat": flat, "text": logic_text, "structured": structured, "rpc": rpc, "rpc_url": rpc_url}
+ROUTES = {"rpc": "/gateway/rpc", "rpc_url": "/rpc/{function_name}"}
 
 
 def encode(name, tree, rng):

@@ -15,12 +15,11 @@ import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [f"{ROOT}/tests/support", f"{ROOT}/tests/conformance"]
-from bulk import ask_all  # noqa: E402
+from bulk import ask_all, plugins  # noqa: E402
 from lab import ADMIN_KEY, Lab  # noqa: E402
 import surface  # noqa: E402
 
 ONLY = os.environ.get("ATHENA_FIELD", "*")
-PLUGINS = ("routes-meta", "routes-gateway", "routes-query", "routes-rpc", "routes-rest", "routes-public", "sink-file")
 
 WORDS = ["'", "''", '"', '""', "\\", "\\'", "`", ";", "--", "/*", "*/", "#", "%", "%27", "%00", "_", "$1", "$$", "$$x$$", "::text", "(", ")", "()", "[", "]", "{", "}",
          ",", ".", "..", "...", "a.b.c", ".a", "a.", '"a', 'a"', '"a"."b"', '"a""b"', "*", "id'", "id\"", 'id" ; drop table guard; --',
@@ -146,9 +145,7 @@ def main():
         pg = lab.postgres()
         pg.run("create database app")
         pg.run(surface.SCHEMA, "app")
-        folder = os.path.dirname(os.environ.get("ATHENA_EXE", f"{ROOT}/build/asan/athena")) + "/plugins/lib"
-        here = [p for p in PLUGINS if os.path.exists(f"{folder}/{p}.so")]
-        server = lab.athena({"app": pg.uri("app")}, plugins=here)
+        server = lab.athena({"app": pg.uri("app")}, plugins=plugins())
         there = {r["path"] for r in server.get("/").json["routes"]} | {"/"}
         missing = {f.route for f in surface.FIELDS} - there
         fields = [f for f in surface.FIELDS if f.route in there and fnmatch.fnmatch(f.name, ONLY)]
