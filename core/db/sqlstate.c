@@ -163,6 +163,9 @@ int db_fail(const struct db_failure *f, ath_err *e)
         in.sqlstate = "";
     if (!in.message)
         in.message = "the database gave no reason";
+    if (strcmp(in.sqlstate, "08P01") == 0 && in.function &&
+        strcmp(in.function, "exec_bind_message") == 0)
+        in.sqlstate = "42P02"; /* fewer or more values than parameters: nothing is broken */
     row = row_of(in.sqlstate);
     say(&in, row, e);
     detail(e, "category", known[row].category);

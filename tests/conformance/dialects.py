@@ -66,6 +66,8 @@ def text_of(v, kind):
     if v.form == "list":
         if kind is None or not (kind.of or kind.form == "json") or kind.form == "json":
             raise Cannot
+        if kind.of.form == "json" and any(i.form == "list" for i in v.of):
+            raise Cannot
         return array_text(plain(v), kind.delimiter)
     if v.form == "doc" and kind.form != "json":
         raise Cannot            # a text that begins with a bracket is an array there

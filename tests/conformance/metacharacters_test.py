@@ -16,7 +16,7 @@ import urllib.parse
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [f"{ROOT}/tests/support", f"{ROOT}/tests/conformance"]
 from bulk import ask_all, plugins  # noqa: E402
-from lab import ADMIN_KEY, Lab  # noqa: E402
+from lab import ADMIN_KEY, Lab, wait_for  # noqa: E402
 import surface  # noqa: E402
 
 ONLY = os.environ.get("ATHENA_FIELD", "*")
@@ -139,13 +139,20 @@ class Tried:
         self.problem(field, b"?", "rows changed that were not addressed; which payload did it does not show twice")
 
 
+def public(server):
+    return server.request("POST", "/public/shop/fetch", {"table_name": "target"}, {"x-athena-key": ADMIN_KEY}).status
+
+
 def main():
     start = time.monotonic()
     with Lab() as lab:
         pg = lab.postgres()
         pg.run("create database app")
         pg.run(surface.SCHEMA, "app")
-        server = lab.athena({"app": pg.uri("app")}, plugins=plugins())
+        pg.run("create database control")
+        pg.run(surface.CONTROL, "control")
+        server = lab.athena({"app": pg.uri("app"), "control": pg.uri("control")}, plugins=plugins(), env={"ATHENA_GATEWAY_LOGGING_CLIENT": "control"})
+        wait_for("the public routes are read", 10, lambda: public(server) != 503)
         there = {r["path"] for r in server.get("/").json["routes"]} | {"/"}
         missing = {f.route for f in surface.FIELDS} - there
         fields = [f for f in surface.FIELDS if f.route in there and fnmatch.fnmatch(f.name, ONLY)]

@@ -299,8 +299,8 @@ FIELDS += [
     rest("PATCH a key", "/rest/v1/target?id=eq.1", '"note"', "PATCH", '{@@:"u"}'),
     rest("DELETE a filter", "/rest/v1/target?id=eq.900&note=@@", "eq.x", "DELETE", where="url"),
     rest("DELETE an operator", "/rest/v1/target?id=@@.900", "eq", "DELETE", where="url"),
-    Field("/public/{route_key}/{op}", "public key", "POST", "/public/@@/fetch", '{"table_name":"target"}', "shop", where="url", status=(200, 404)),
-    Field("/public/{route_key}/{op}", "public operation", "POST", "/public/shop/@@", '{"table_name":"target"}', "fetch", where="url", status=(200, 404)),
+    Field("/public/{route_key}/{op}", "public key", "POST", "/public/@@/fetch", '{"table_name":"target"}', "shop", where="url"),
+    Field("/public/{route_key}/{op}", "public operation", "POST", "/public/shop/@@", '{"table_name":"target"}', "fetch", where="url"),
     Field("/gateway/transaction", "transaction operations", "POST", "/gateway/transaction", '{"operations":@@}',
           '[{"id":"a","kind":"fetch","payload":{"table_name":"target"}}]'),
     Field("/gateway/transaction", "transaction kind", "POST", "/gateway/transaction",
@@ -329,6 +329,14 @@ insert into private.secrets values (1, 'nobody reads this');
 create function f_add(a int, b int) returns int language sql immutable as 'select a + b';
 create function f_say(word text) returns text language sql immutable as 'select word';
 create function f_rows(low int) returns setof target language sql stable as 'select * from target where id >= low and id <= 50';
+"""
+
+CONTROL = """
+create table public_gateway_routes (id bigint generated always as identity primary key, created_at timestamptz not null default now(),
+  public_gateway_route_id uuid not null default gen_random_uuid() unique, route_key text not null, client_name text not null,
+  target_url text, allowed_ops text[] not null, is_active boolean not null default true, metadata jsonb not null default '{}',
+  updated_at timestamptz not null default now(), deleted_at timestamptz);
+insert into public_gateway_routes (route_key, client_name, allowed_ops) values ('shop', 'app', '{query,fetch,insert,update,delete}');
 """
 
 # What no request may change: everything but row 1 of target and the rows that inserts made.

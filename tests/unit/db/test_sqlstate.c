@@ -42,6 +42,20 @@ START_TEST(each_state_has_its_code_and_status)
 }
 END_TEST
 
+START_TEST(a_wrong_number_of_values_is_no_broken_connection)
+{
+    struct db_failure f = { .sqlstate = "08P01", .message = "bind message supplies 0 parameters",
+                            .function = "exec_bind_message" };
+    ath_err e;
+
+    ck_assert_int_lt(db_fail(&f, &e), 0);
+    ck_assert_uint_eq(err_entry(&e)->status, 400);
+    f.function = "pg_getmsgend";
+    db_fail(&f, &e);
+    ck_assert_uint_eq(err_entry(&e)->status, 503);
+}
+END_TEST
+
 START_TEST(what_is_missing_is_named)
 {
     struct db_failure column = { .sqlstate = "42703", .message = "column \"nmae\" does not exist" };
@@ -104,5 +118,5 @@ START_TEST(what_postgres_tells_becomes_details)
 }
 END_TEST
 
-SUITE("sqlstate", each_state_has_its_code_and_status, what_is_missing_is_named,
+SUITE("sqlstate", each_state_has_its_code_and_status, a_wrong_number_of_values_is_no_broken_connection, what_is_missing_is_named,
       operators_are_told_from_functions, what_postgres_tells_becomes_details)
