@@ -96,6 +96,18 @@ static void account(struct exchange *x)
         h->account(r);
 }
 
+/* A body that would end with the connection must not look as if this was its end: the connection is
+ * reset instead. Else the head or the chunks have said what is missing. */
+static void answer_cut(struct exchange *x)
+{
+    struct conn *c = x->req.conn;
+    struct linger reset = { .l_onoff = 1 };
+
+    atomic_fetch_add_explicit(&c->hl->http->cut, 1, memory_order_relaxed);
+    if (x->head_written && x->req.sending && !x->framed && !(x->set & SET_LENGTH) && c->fd >= 0)
+        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
 void exchange_done(struct exchange *x, enum req_ending ending)
 {
     struct req *r = &x->req;
@@ -111,6 +123,8 @@ void exchange_done(struct exchange *x, enum req_ending ending)
         stream_produce(r->from, NULL, NULL);
     if (r->ending == 0 || (!r->sent && r->ending != REQ_CUT))
         r->ending = ending;
+    if (unlikely(r->ending == REQ_CUT))
+        answer_cut(x);
     account(x);
     r->conn = NULL;
     task_leave(&r->task);
@@ -530,7 +544,7 @@ void http_loop_cut(ath_loop *l)
 /* Routes without a deadline would never end by themselves. */
 static void cancel_long(struct list *queue)
 {
-    list_each(node, next, queue) {
+    list_each (node, next, queue) {
         struct req *r = list_entry(node, struct req, node);
         if (r->match.route && r->match.route->def.flags & ATH_RT_LONG)
             task_cancel(&r->task);
@@ -542,7 +556,7 @@ void http_loop_drain(ath_loop *l)
     struct http_loop *hl = l->slot[LOOP_SLOT_HTTP];
 
     hl->draining = true;
-    list_each(node, next, &hl->conns) {
+    list_each (node, next, &hl->conns) {
         struct conn *c = list_entry(node, struct conn, node);
         cancel_long(&c->queue);
         if (is_idle(c))

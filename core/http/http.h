@@ -63,6 +63,7 @@ struct http {
     /* Called once per request, after its answer is with the socket or its client has left. */
     void (*account)(struct req *r);
     atomic_uint in_flight, open;
+    atomic_ullong cut;           /* answers that did not go out whole */
     atomic_bool draining;
 };
 

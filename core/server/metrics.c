@@ -245,6 +245,9 @@ static void put_loops(struct buf *b, void *arg)
     if (!s->http)
         return;
     gauge(b, "athena_http_connections_open", "Sockets of callers.", atomic_load(&s->http->open));
+    metric_head(b, "athena_http_answers_cut_total", "counter",
+                "Answers that were cut: a broken stream, a reader that took nothing, a stop.");
+    buf_printf(b, "athena_http_answers_cut_total %llu\n", (ull)atomic_load(&s->http->cut));
     gauge(b, "athena_http_draining", "Whether the server is shutting down.",
           atomic_load(&s->http->draining));
 }

@@ -166,7 +166,8 @@ static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err
     const struct gateway_config *cfg = ath_config_of(t);
     struct dp_answer a = { .cache_key = str_from(x->key, CACHE_KEY_TEXT),
                            .strip_nulls = x->strip,
-                           .format = x->format };
+                           .format = x->format,
+                           .planned = x->sender ? x->sender->a.planned : 0 };
     struct buf b = BUF_ARENA(dp.arena);
     ath_str body;
     int rc;
@@ -213,23 +214,9 @@ static int answer_pieces(ath_task *t, struct dp_ask *ask, const ath_rows *rows, 
     return dp_sender_start(t, ((struct fetch *)ask)->sender, rows, e);
 }
 
-/* The plan that a guessed count comes from has a trip of its own. */
-static int answer_plan(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
-{
-    struct fetch *x = (struct fetch *)ask;
-
-    x->sender->planned = dp_planned_rows(rows);
-    ask->query.stmt = &x->q.stmt[0];
-    ask->query.flags |= ATH_PG_ROWS;
-    ask->answer = answer_pieces;
-    return dp_ask_send(t, ask, e);
-}
-
-/* Makes the trip one in pieces. */
 static void in_pieces(ath_task *t, struct fetch *x)
 {
     const struct gateway_config *cfg = ath_config_of(t);
-    bool guesses = x->q.stmt_count > 1;
 
     x->sender = ath_new(ath_arena_of(t), sizeof(*x->sender));
     *x->sender = (struct dp_sender){ .arg = x,
@@ -242,10 +229,8 @@ static void in_pieces(ath_task *t, struct fetch *x)
                                             .bare = wants_bare_rows(t, x),
                                             .format = x->format },
                                      .fold = cfg->fold_names };
-    x->ask.answer = guesses ? answer_plan : answer_pieces;
-    x->ask.query.stmt = &x->q.stmt[guesses];
-    x->ask.query.stmt_count = 1;
-    x->ask.query.flags |= guesses ? 0 : ATH_PG_ROWS;
+    x->ask.answer = answer_pieces;
+    dp_sender_ask(x->sender, &x->ask.query);
 }
 
 /* ---- the cache ---- */
@@ -365,6 +350,7 @@ static struct dp_plan_key plan_key(ath_task *t, const struct fetch *x, const ath
 
 static int build(ath_task *t, struct dp *dp, struct fetch *x)
 {
+    const struct gateway_config *cfg = ath_config_of(t);
     struct dp_plans *plans = ath_local_of(t);
     struct gateway_question what = { .schema = x->f.root.relation->schema,
                                      .table = x->f.root.relation->name };
@@ -373,6 +359,7 @@ static int build(ath_task *t, struct dp *dp, struct fetch *x)
 
     if (rc < 0)
         return rc;
+    x->f.in_pieces = x->q.rows && dp_may_exceed(&x->f, cfg->pieces_above);
     if (x->text.n)
         dp_plan_keep(plans, &key, dp, x->text, &x->f, &x->q);
     dp_digest_shape(&x->q, &x->f, what.digest);

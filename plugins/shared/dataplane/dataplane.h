@@ -297,6 +297,7 @@ struct dp_answer {
     enum dp_format format;
     bool strip_nulls;
     bool bare;                   /* JSON in pieces: the array of rows alone */
+    int64_t planned;             /* in pieces: of a planned or estimated count */
     uint32_t row_count;          /* set by dp_fetch_rows() */
     int64_t count;               /* the same; < 0: none was asked for */
     size_t data_from, data_to;   /* the same: where the array of rows stands in the body */

@@ -204,8 +204,8 @@ static int64_t estimate(const struct dp_fetch *f, int64_t planned, uint64_t n)
     return planned > seen ? planned : seen;
 }
 
-static int64_t count_of(const struct dp_fetch *f, const struct dp_query *q, const ath_rows *rows,
-                        uint32_t n)
+static int64_t count_of(const struct dp_fetch *f, const struct dp_query *q,
+                        const struct dp_answer *a, const ath_rows *rows, uint32_t n)
 {
     int64_t planned, exact = 0;
 
@@ -215,7 +215,7 @@ static int64_t count_of(const struct dp_fetch *f, const struct dp_query *q, cons
         str_i64(ath_cell(rows, 0, 0), &exact);
         return exact;
     }
-    planned = dp_planned_rows(ath_host_->pg->next(rows));
+    planned = f->in_pieces ? a->planned : dp_planned_rows(ath_host_->pg->next(rows));
     if (f->count == DP_COUNT_PLANNED || f->head || !q->rows)
         return planned;
     return estimate(f, planned, n);
@@ -317,7 +317,7 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
         t.count = 0; /* the count alone: no row joined it */
     columns_of(dp, f, of + skip, t.columns, c);
     a->row_count = t.count;
-    a->count = count_of(f, q, rows, t.count);
+    a->count = count_of(f, q, a, rows, t.count);
     buf_grow(b, 511);
     if (a->format != DP_JSON)
         return rows_alone(dp, f, &t, c, a, b);
@@ -338,8 +338,8 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
 /* ---- in pieces ---- */
 
 void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *f,
-                     const struct dp_query *q, const ath_rows *first, int64_t planned,
-                     struct dp_answer *a, struct buf *b)
+                     const struct dp_query *q, const ath_rows *first, struct dp_answer *a,
+                     struct buf *b)
 {
     const ath_column *of;
     uint32_t n = ath_host_->pg->columns(first, &of);
@@ -349,11 +349,11 @@ void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *
                              .format = a->format,
                              .strip = a->strip_nulls,
                              .bare = a->bare,
-                             .planned = planned };
+                             .planned = a->planned };
     w->columns = n > w->skip ? n - w->skip : 0;
     w->column = dp_new(dp, (w->columns + 1) * sizeof(*w->column));
     columns_of(dp, f, of + w->skip, w->columns, w->column);
-    a->count = f->count == DP_COUNT_PLANNED ? planned : -1;
+    a->count = f->count == DP_COUNT_PLANNED ? a->planned : -1;
     if (f->count == DP_COUNT_EXACT)
         str_i64(ath_cell(first, 0, 0), &a->count);
     if (w->format == DP_JSON && w->bare)

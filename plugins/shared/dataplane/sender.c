@@ -103,7 +103,7 @@ static int begin(ath_task *t, struct dp_sender *s, const ath_rows *second, ath_e
     int rc;
 
     ath_host_->mem->own(dp.arena, &s->text, text_free);
-    dp_writer_begin(&s->w, &dp, s->f, s->q, s->first, s->planned, &s->a, &s->text);
+    dp_writer_begin(&s->w, &dp, s->f, s->q, s->first, &s->a, &s->text);
     s->head(t, s->arg, &s->a);
     dp_writer_rows(&s->w, s->first, &s->text);
     dp_writer_rows(&s->w, second, &s->text);
@@ -123,8 +123,22 @@ static int second(ath_task *t, const ath_done *d, ath_err *e)
     return begin(t, s, d->rows, e);
 }
 
-int dp_sender_start(ath_req *r, struct dp_sender *s, const ath_rows *piece, ath_err *e)
+void dp_sender_ask(struct dp_sender *s, ath_query *query)
 {
-    s->first = ath_host_->pg->keep(r, piece);
+    uint32_t n = s->q->stmt_count;
+
+    for (uint32_t i = 0; i < n; i++)
+        s->stmt[i] = s->q->stmt[n - 1 - i];
+    s->stmt[n - 1].flags |= ATH_PG_ROWS;
+    query->stmt = s->stmt;
+}
+
+int dp_sender_start(ath_req *r, struct dp_sender *s, const ath_rows *rows, ath_err *e)
+{
+    if (s->q->stmt_count > 1) {
+        s->a.planned = dp_planned_rows(rows);
+        rows = ath_host_->pg->next(rows);
+    }
+    s->first = ath_host_->pg->keep(r, rows);
     return ath_host_->pg->more(r, s->first, second, s, e);
 }

@@ -1,6 +1,6 @@
 /* plugins/shared/dataplane/sender.h - a result of any size to the caller, in bounded memory.
  *
- * The statement was asked with ATH_PG_ROWS. A result that is over with its first piece is answered
+ * The statement is asked with ATH_PG_ROWS. A result that is over with its first piece is answered
  * whole, as any other: with a length, and it may be kept. A longer one is written piece by piece into
  * a stream that the host pulls: the next rows are asked for when there is room for them, so no more
  * than a piece waits in us and what PostgreSQL has ready waits there.
@@ -25,20 +25,23 @@ struct dp_sender {
     const struct dp_fetch *f;
     const struct dp_query *q;
     struct dp_answer a;          /* what dp_writer_begin() reads is said */
-    int64_t planned;             /* of a planned or estimated count */
     bool fold;                   /* as in struct dp */
     /* inside */
     struct dp_writer w;
     const ath_rows *first;
     ath_stream *to;
     struct buf text;
+    ath_stmt stmt[2];            /* the plan of a guessed count comes before the rows */
 };
+
+/* Makes `query`, which asks for s->q, one whose rows come in pieces. */
+void dp_sender_ask(struct dp_sender *s, ath_query *query);
 
 /* May the result have more rows than that? Not when its limit or a unique key of its table says so.
  * What is grouped or only counted is never sent in pieces. */
 bool dp_may_exceed(const struct dp_fetch *f, int64_t rows);
 
-/* Goes on from the first piece of the result. */
-int dp_sender_start(ath_req *r, struct dp_sender *s, const ath_rows *piece, ath_err *e);
+/* Goes on from the query's first answer. */
+int dp_sender_start(ath_req *r, struct dp_sender *s, const ath_rows *rows, ath_err *e);
 
 #endif

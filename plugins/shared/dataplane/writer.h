@@ -36,11 +36,11 @@ struct dp_writer {
 enum dp_format dp_format_of(ath_str accept);
 const char *dp_format_type(enum dp_format format); /* Content-Type */
 
-/* `first` is a result of the statement, for its columns and its exact count; a->format, strip_nulls,
- * bare and cache_key are said, a->count is set. `planned`: of a planned or estimated count. */
+/* `first` is a result of the statement, for its columns and its exact count. What `a` asks for is
+ * said, a->count is set. */
 void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *f,
-                     const struct dp_query *q, const ath_rows *first, int64_t planned,
-                     struct dp_answer *a, struct buf *b);
+                     const struct dp_query *q, const ath_rows *first, struct dp_answer *a,
+                     struct buf *b);
 void dp_writer_rows(struct dp_writer *w, const ath_rows *rows, struct buf *b);
 void dp_writer_end(struct dp_writer *w, struct buf *b);
 

@@ -290,7 +290,7 @@ START_TEST(pieces_are_the_whole)
             struct asked x;
             prepare(&x, bodies[i], format);
             ck_assert_int_eq(dp_fetch_rows(&x.dp, &x.f, &x.q, fake_rows(&all), &x.a, &whole), 0);
-            dp_writer_begin(&w, &x.dp, &x.f, &x.q, fake_rows(&first), 0, &x.a, &b);
+            dp_writer_begin(&w, &x.dp, &x.f, &x.q, fake_rows(&first), &x.a, &b);
             dp_writer_rows(&w, fake_rows(&first), &b);
             dp_writer_rows(&w, fake_rows(&second), &b);
             dp_writer_end(&w, &b);
@@ -322,7 +322,8 @@ START_TEST(an_estimate_of_pieces_stands_behind_them)
         char body[200];
         snprintf(body, sizeof(body), "{\"table_name\":\"owners\",\"columns\":[\"id\"],%s}", one[i].options);
         prepare(&x, body, DP_JSON);
-        dp_writer_begin(&w, &x.dp, &x.f, &x.q, fake_rows(&rows), 900, &x.a, &b);
+        x.a.planned = 900;
+        dp_writer_begin(&w, &x.dp, &x.f, &x.q, fake_rows(&rows), &x.a, &b);
         dp_writer_rows(&w, fake_rows(&rows), &b);
         dp_writer_end(&w, &b);
         ck_assert_str_eq(b.p, one[i].want);
