@@ -11,45 +11,10 @@
 #include "base/err.h"
 #include "dataplane/dataplane.h"
 #include "support/fakecatalog.h"
+#include "support/statement.h"
 #include "support/testhost.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds, const char *sql)
-{
-    if (holds)
-        return;
-    fprintf(stderr, "statement: %s\n", sql);
-    abort();
-}
-
-/* Text of a request reaches a statement in one way only: between double quotes, as a name. */
-static void check_text(const char *sql, uint32_t params)
-{
-    static const char plain[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ .,()=<>@*$[]-:~";
-    bool seen[DP_TEXT_TERMS] = { false };
-    uint32_t numbers = 0;
-
-    for (const char *p = sql; *p; p++) {
-        if (*p == '"') {
-            for (p++; *p && (*p != '"' || p[1] == '"'); p++)
-                p += *p == '"';
-            must(*p == '"', sql);
-            continue;
-        }
-        must(strchr(plain, *p) != NULL && !(p[0] == '-' && p[1] == '-'), sql);
-        if (*p == '$') {
-            unsigned long n = strtoul(p + 1, NULL, 10);
-            must(n >= 1 && n <= params, sql);
-            if (n < DP_TEXT_TERMS && !seen[n]) {
-                seen[n] = true;
-                numbers++;
-            }
-        }
-    }
-    must(params >= DP_TEXT_TERMS || numbers == params, sql);
-}
 
 static void answer(struct dp *dp, const struct dp_fetch *f, const struct dp_query *q,
                    const char *text)
@@ -100,7 +65,7 @@ static void fetch(ath_str text, const char *z, bool fold)
         dp_rights(&dp, &f.root, "read", &right);
         if (rc == 0 && dp_fetch_sql(&dp, &f, &q) == 0) {
             for (uint32_t i = 0; i < q.stmt_count; i++)
-                check_text(q.stmt[i].sql, i ? UINT32_MAX : q.sql.count);
+                statement_check(q.stmt[i].sql, i ? UINT32_MAX : q.sql.count);
             dp_digest_shape(&q, &f, h);
             dp_digest_values(&q, h);
             answer(&dp, &f, &q, z);
@@ -125,11 +90,12 @@ static void same(const struct dp_plan *plan, const ath_str *hole, const struct d
     struct dp_query q;
 
     dp_plan_use(plan, hole, &f, &q);
-    must(strcmp(q.stmt[0].sql, read->stmt[0].sql) == 0 && q.sql.count == read->sql.count,
-         plan->sql);
+    statement_must(strcmp(q.stmt[0].sql, read->stmt[0].sql) == 0 && q.sql.count == read->sql.count,
+                   plan->sql);
     for (uint32_t i = 0; i < q.sql.count; i++)
-        must(str_eq(q.sql.param[i], read->sql.param[i]) && q.sql.type[i] == read->sql.type[i],
-             plan->sql);
+        statement_must(str_eq(q.sql.param[i], read->sql.param[i]) &&
+                           q.sql.type[i] == read->sql.type[i],
+                       plan->sql);
 }
 
 static void plan(ath_str text, size_t size)
@@ -157,7 +123,7 @@ static void plan(ath_str text, size_t size)
         ((char *)(uintptr_t)bent.p)[size % bent.n] ^= (char)(1 << size / 7 % 8);
         found = dp_plan_find(plans, &key, bent, hole);
         if (found) {
-            must(build(&again, bent, &f, &q), found->sql);
+            statement_must(build(&again, bent, &f, &q), found->sql);
             same(found, hole, &q);
         }
         dp_plan_drop(found);

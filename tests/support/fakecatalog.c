@@ -4,11 +4,21 @@
 #include "base/arena.h"
 #include "lib/text.h"
 
-enum { MOST_COLUMNS = 64, MOST_REFERENCES = 16, MOST_KEYS = 8 };
+enum {
+    MOST_COLUMNS = 64,
+    MOST_REFERENCES = 16,
+    MOST_KEYS = 8,
+    MOST_ARGUMENTS = 8,
+    OID_TABLE = 20000,
+    OID_ROW = 30000,
+    OID_PAIR = 16510
+};
 
 struct ath_snapshot {
     ath_relation *relation;
     size_t n;
+    ath_relation *pair;
+    ath_function *function;
 };
 
 static const struct {
@@ -26,8 +36,34 @@ static const struct {
     { "varchar", 1043, 0, 'b', 'S' },     { "bytea", 17, 0, 'b', 'U' },
     { "int4range", 3904, 0, 'r', 'R' },   { "text[]", 1009, 25, 'b', 'A' },
     { "int4[]", 1007, 23, 'b', 'A' },     { "jsonb[]", 3807, 3802, 'b', 'A' },
-    { "mood", 16500, 0, 'e', 'E' },       { "pair", 16510, 0, 'c', 'C' },
-    { "inet", 869, 0, 'b', 'I' },
+    { "mood", 16500, 0, 'e', 'E' },       { "pair", OID_PAIR, 0, 'c', 'C' },
+    { "inet", 869, 0, 'b', 'I' },         { "pair[]", 16511, OID_PAIR, 'b', 'A' },
+    { "void", 2278, 0, 'p', 'P' },        { "record", 2249, 0, 'p', 'P' },
+    { "trigger", 2279, 0, 'p', 'P' },     { "anyelement", 2283, 0, 'p', 'P' },
+    { "json[]", 199, 114, 'b', 'A' },
+};
+
+static const struct fake_function {
+    const char *name, *arguments, *result;
+} functions[] = {
+    { "act", "", "void procedure" },
+    { "add", "a int4, b int4 =", "int8" },
+    { "add", "a int4, b int4, c int4 =", "int8" },
+    { "any", "a anyelement, b anyelement =", "anyelement" },
+    { "between", "low int4, high int4", "projects setof stable" },
+    { "doc", "v jsonb", "json setof stable" },
+    { "give", "k int4 =, out a int4, both b text =, out c json", "record volatile" },
+    { "lines", "n int4, table x int4, table y pair", "record setof stable" },
+    { "list", "variadic v int4[]", "int4 setof stable" },
+    { "nothing", "", "void volatile" },
+    { "nums", "", "int4 setof volatile" },
+    { "one", "v int4[], w pair =, p pair[] =, m mood =, j json =, js json[] =, t text =", "text" },
+    { "over", "a int2", "int4" },
+    { "over", "a int4", "int4" },
+    { "over", "a text", "text" },
+    { "raw", "", "record" },
+    { "seen", "", "trigger" },
+    { "we\"ird", "my arg int4", "pair" },
 };
 
 static ath_str word(ath_str *rest)
@@ -156,6 +192,104 @@ static void fill_reference(ath_arena *a, const ath_snapshot *s, ath_relation *r,
     ((const ath_reference **)(uintptr_t)to->in)[to->in_count++] = f;
 }
 
+static const ath_relation *row_of(const ath_snapshot *s, uint32_t type)
+{
+    if (type == OID_PAIR)
+        return s->pair;
+    return type >= OID_ROW && type - OID_ROW < s->n ? &s->relation[type - OID_ROW] : NULL;
+}
+
+/* Also a table's name is a type. */
+static void fill_type(const ath_snapshot *s, ath_attribute *to, ath_str name, ath_str type)
+{
+    char text[64];
+    const ath_relation *r = relation_of(s, (ath_str){ "", 0 }, type);
+
+    snprintf(text, sizeof(text), "x %.*s", STR_ARG(type));
+    fill_column(to, str_of(text), to->number);
+    to->name = name;
+    to->type_name = type;
+    if (r) {
+        to->type = to->base_type = OID_ROW + (uint32_t)(r - s->relation);
+        to->kind = 'c';
+        to->category = 'C';
+    }
+}
+
+/* The name may hold blanks, the type does not. */
+static void fill_argument(const ath_snapshot *s, ath_argument *to, ath_str text)
+{
+    static const char *const modes[] = { "in ", "out ", "both ", "variadic ", "table " };
+    bool given = str_ends(text, "=");
+    size_t space;
+
+    *to = (ath_argument){ .size = sizeof(*to), .mode = 'i' };
+    for (size_t i = 0; i < ATH_COUNT(modes); i++)
+        if (str_starts(text, modes[i])) {
+            to->mode = modes[i][0];
+            text = str_after(text, strlen(modes[i]));
+            break;
+        }
+    text = str_trim(str_from(text.p, text.n - given));
+    for (space = text.n; space && text.p[space - 1] != ' '; space--)
+        ;
+    fill_type(s, &to->as, str_trim(str_from(text.p, space)), str_after(text, space));
+    to->as.flags = given ? ATH_COL_DEFAULT : 0;
+}
+
+static void fill_columns(ath_arena *a, const ath_snapshot *s, ath_function *f)
+{
+    const ath_relation *row = row_of(s, f->result.type);
+    ath_attribute *to = arena_alloc(a, MOST_ARGUMENTS * sizeof(*to));
+
+    f->column = row ? row->column : to;
+    f->column_count = row ? row->column_count : 0;
+    for (uint32_t i = 0; i < f->argument_count && !row; i++) {
+        if (f->argument[i].mode == 'i' || f->argument[i].mode == 'v')
+            continue;
+        to[f->column_count] = f->argument[i].as;
+        to[f->column_count].number = f->column_count + 1;
+        f->column_count++;
+    }
+}
+
+static void fill_function(ath_arena *a, const ath_snapshot *s, ath_function *f,
+                          const struct fake_function *from)
+{
+    ath_argument *argument = arena_alloc(a, MOST_ARGUMENTS * sizeof(*argument));
+    ath_str rest = str_of(from->arguments), result = str_of(from->result), piece;
+
+    *f = (ath_function){ .size = sizeof(*f),
+                         .schema = ATH_S("public"),
+                         .name = str_of(from->name),
+                         .kind = strstr(from->result, "procedure") ? 'p' : 'f',
+                         .volatility = strstr(from->result, "volatile") ? 'v'
+                                       : strstr(from->result, "stable") ? 's'
+                                                                        : 'i',
+                         .set = strstr(from->result, "setof") != NULL,
+                         .argument = argument,
+                         .argument_size = sizeof(*argument),
+                         .column_size = sizeof(ath_attribute) };
+    fill_type(s, &f->result, f->name, word(&result));
+    while (rest.n && str_next(&rest, ',', &piece)) {
+        fill_argument(s, &argument[f->argument_count], str_trim(piece));
+        argument[f->argument_count].as.number = f->argument_count + 1;
+        f->argument_count++;
+    }
+    fill_columns(a, s, f);
+}
+
+static void fill_functions(ath_arena *a, struct ath_snapshot *s)
+{
+    static const struct fake_table pair = { "public.pair", "a int4, b text" };
+
+    s->pair = arena_alloc(a, sizeof(*s->pair));
+    fill_relation(a, s->pair, &pair, OID_PAIR);
+    s->function = arena_alloc(a, ATH_COUNT(functions) * sizeof(*s->function));
+    for (size_t i = 0; i < ATH_COUNT(functions); i++)
+        fill_function(a, s, &s->function[i], &functions[i]);
+}
+
 const ath_snapshot *fake_catalog(ath_arena *a, const struct fake_table *t, size_t n)
 {
     struct ath_snapshot *s = arena_alloc(a, sizeof(*s));
@@ -163,12 +297,13 @@ const ath_snapshot *fake_catalog(ath_arena *a, const struct fake_table *t, size_
     s->relation = arena_alloc(a, n * sizeof(*s->relation));
     s->n = n;
     for (size_t i = 0; i < n; i++)
-        fill_relation(a, &s->relation[i], &t[i], 20000 + (uint32_t)i);
+        fill_relation(a, &s->relation[i], &t[i], OID_TABLE + (uint32_t)i);
     for (size_t i = 0; i < n; i++) {
         ath_str rest = str_of(t[i].columns), piece;
         while (str_next(&rest, ',', &piece))
             fill_reference(a, s, &s->relation[i], str_trim(piece));
     }
+    fill_functions(a, s);
     return s;
 }
 
@@ -216,6 +351,15 @@ static ath_str api_type_name(const ath_snapshot *s, uint32_t oid)
     return oid == 16500 ? ATH_S("public.mood") : (ath_str){ "", 0 };
 }
 
+static const ath_function *api_function(const ath_snapshot *s, ath_str schema, ath_str name,
+                                        uint32_t n)
+{
+    for (size_t i = 0; i < ATH_COUNT(functions); i++)
+        if (str_eq(s->function[i].name, name) && str_is(schema, "public") && n-- == 0)
+            return &s->function[i];
+    return NULL;
+}
+
 static uint64_t api_version(const ath_snapshot *s)
 {
     (void)s;
@@ -227,4 +371,6 @@ const ath_catalog fake_catalog_api = { .size = sizeof(fake_catalog_api),
                                        .relation = relation_of,
                                        .column = api_column,
                                        .at = api_at,
-                                       .type_name = api_type_name };
+                                       .type_name = api_type_name,
+                                       .function = api_function,
+                                       .row_type = row_of };

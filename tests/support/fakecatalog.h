@@ -6,8 +6,10 @@
  *     const ath_snapshot *s = fake_catalog(&arena, tables, ATH_COUNT(tables));
  *
  * Behind a type: "pk", "uq" or a foreign key. "matview public.seen" is a materialized view. Types are
- * the built-in ones by their short names, "mood" (an enum) and "pair" (a composite). Oids of tables
- * count from 20000, attnums from 1.
+ * the built-in ones by their short names, "mood" (an enum), "pair" (a composite of a int4 and b text)
+ * and the rows of the tables. Oids of tables count from 20000, of their row types from 30000, attnums
+ * from 1. A few functions are in every catalogue: an argument is [in|out|both|variadic|table] name
+ * type [=], a result type [setof] [stable|volatile|procedure].
  */
 #ifndef TESTS_SUPPORT_FAKECATALOG_H
 #define TESTS_SUPPORT_FAKECATALOG_H

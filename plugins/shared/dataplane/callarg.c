@@ -191,24 +191,29 @@ static uint32_t type_of(enum kind k)
     return types[k];
 }
 
-/* All polymorphic arguments of a call are of one type: a fraction in one makes numbers of all. */
-static bool has_fraction(const struct dp_call *c)
+/* All polymorphic arguments of a call are of one type: a fraction in one makes numbers of all, and
+ * a null is what the others are. */
+static enum kind kind_of_all(const struct dp_call *c)
 {
+    enum kind k = K_NULL;
+
     for (const struct json *v = c->args ? c->args->first : NULL; v; v = v->next) {
         const ath_argument *a = dp_argument_named(c->function, v->key);
-        enum kind k = v->type == JSON_ARRAY ? kind_inside(v) : kind_of(v);
-        if (a && is_polymorphic(a->as.type) && k == K_NUMBER)
-            return true;
+        if (a && is_polymorphic(a->as.type))
+            k = both(k, v->type == JSON_ARRAY ? kind_inside(v) : kind_of(v));
     }
-    return false;
+    return k;
 }
 
 static struct shape polymorphic(const struct dp_call *c, const struct json *v)
 {
     bool list = v->type == JSON_ARRAY;
-    enum kind k = list ? kind_inside(v) : kind_of(v);
-    uint32_t type = type_of(k == K_INTEGER && has_fraction(c) ? K_NUMBER : k);
+    enum kind k = list ? kind_inside(v) : kind_of(v), all = kind_of_all(c);
+    uint32_t type;
 
+    if (k == K_NULL || (k == K_INTEGER && all == K_NUMBER))
+        k = all;
+    type = type_of(k);
     return (struct shape){ .type = list ? typed_array(type) : type, .element = list ? type : 0 };
 }
 

@@ -156,6 +156,8 @@ static int parts(struct dp *dp, const struct json *const slot[SLOTS], struct dp_
     c->args = slot[S_ARGS];
     if ((rc = selecting(dp, slot[S_SELECT], ATH_S(""), c)) < 0)
         return rc;
+    if (slot[S_FILTERS] && slot[S_FILTERS]->type != JSON_ARRAY)
+        return dp_refuse(dp, "filters must be an array");
     if (slot[S_FILTERS] && (rc = dp_read_conditions(dp, slot[S_FILTERS], &c->f.root)) < 0)
         return rc;
     if (slot[S_ORDER] && (rc = dp_read_order(dp, slot[S_ORDER], &c->f.root)) < 0)

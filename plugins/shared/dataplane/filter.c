@@ -23,6 +23,7 @@ static const struct {
     { "lte", DP_LTE },
     { "like", DP_LIKE },
     { "ilike", DP_ILIKE },
+    { "i_like", DP_ILIKE },
     { "is", DP_IS },
     { "contains", DP_CONTAINS },
     { "cs", DP_CONTAINS },
