@@ -67,7 +67,7 @@ FIELDS(api, "api", "The listener and everything every route shares.",
     ATH_INT(T, api.http_max_connections, "http_max_connections", "10000", "1..1000000", "Open connections per loop; see server.connections."),
     ATH_INT(T, api.http_backlog, "http_backlog", "2048", "1..65535", "Connections that may wait to be accepted."),
     ATH_MSEC(T, api.cache_ttl_ms, "cache_ttl", "240", NULL, "Time to live of the response cache in seconds."),
-    ATH_INT(T, api.cache_max_bytes, "cache_max_bytes", "67108864", "0..1099511627776", "Most bytes of the response cache.", .flags = CONFIG_CF_STRICT),
+    ATH_INT(T, api.cache_max_bytes, "cache_max_bytes", "67108864", "0..1099511627776", "Most bytes of the response cache.", .flags = CONFIG_CF_STRICT, .alias = "$ATHENA_CACHE_MAX_BYTES"),
     ATH_MSEC(T, api.pool_idle_timeout_ms, "pool_idle_timeout", "90", NULL, "Idle time of outgoing HTTP connections in seconds."),
     ATH_BYTES(T, api.max_body_bytes, "max_body_bytes", "2097152", "1k..1g", "Largest request body.", .flags = CONFIG_CF_STRICT, .alias = "api.json_body_limit_bytes"),
     ATH_BOOL(T, api.prometheus_metrics_enabled, "prometheus_metrics_enabled", "true", "Serve all metrics; false: only three of them."),
@@ -146,6 +146,17 @@ FIELDS(gateway, "gateway", "The data plane: control plane, keys, limits, queues.
     ATH_MSEC(T, gateway.catalog_load_failure_window_ms, "catalog_client_load_failure_window_hours", "24", "1h..365d", "Hours within which they count.")
 );
 
+FIELDS(cache, "cache", "Answers that are given again until what they were read from changes.",
+    ATH_BOOL(T, cache.enabled, "enabled", "true", "Keep answers; false: each is read from its database.", .alias = "gateway.cache_enabled"),
+    ATH_INT(T, cache.entries, "max_entries", "10000", "0..100000000", "Most answers in memory; api.cache_max_bytes bounds their bytes, api.cache_ttl their life.", .alias = "$ATHENA_CACHE_MAX_CAPACITY"),
+    ATH_BYTES(T, cache.entry_bytes, "max_entry_bytes", "262144", "0..1g", "Largest answer that is kept.", .alias = "$ATHENA_CACHE_MAX_ENTRY_WEIGHT"),
+    ATH_MSEC(T, cache.wait_ms, "wait_timeout", "5000", "0..10m", "How long a request waits for another one that asks the same, before it asks itself.", .alias = "$ATHENA_FETCH_SINGLEFLIGHT_WAIT_TIMEOUT_MS"),
+    ATH_MSEC(T, cache.redis_timeout_ms, "redis_timeout", "30", "1ms..1m", "How long Redis may take to answer.", .alias = "$ATHENA_REDIS_OP_TIMEOUT_MS"),
+    ATH_MSEC(T, cache.redis_cooldown_ms, "redis_cooldown", "5000", "100ms..1h", "Longest time between two attempts to reach Redis.", .alias = "$ATHENA_REDIS_COOLDOWN_MS"),
+    ATH_MSEC(T, cache.invalidation_window_ms, "invalidation_window", "25", "0..1h", "Accepted for the published variable; each change counts at once here.", .alias = "$ATHENA_CACHE_INVALIDATION_WINDOW_MS"),
+    ATH_BOOL(T, cache.skip_invalidation, "skip_invalidation", "false", "Accepted for the published switch, with a warning: outdated answers are never given here.", .alias = "deferred_writes.skip_cache_invalidation")
+);
+
 FIELDS(daemon, "daemon", "Workers in processes of their own.",
     ATH_BOOL(T, daemon.enabled, "enabled", "false", "The HTTP process runs no workers; athena daemon does."),
     ATH_STR(T, daemon.id, "id", "", NULL, "Identity in the registry of daemons; empty: made from kind and host.", .alias = "$ATHENA_DAEMON_ID $ATHENA_WORKER_ID")
@@ -153,7 +164,8 @@ FIELDS(daemon, "daemon", "Workers in processes of their own.",
 /* clang-format on */
 
 const struct config_table *const core_tables[] = { &server_table,  &pool_table,   &api_table,
-                                                   &gateway_table, &daemon_table, NULL };
+                                                   &gateway_table, &cache_table,  &daemon_table,
+                                                   NULL };
 
 size_t core_table_count(void)
 {

@@ -79,6 +79,12 @@ struct gateway_config {
     uint64_t auth_cache_ttl_ms, last_used_interval_ms;
 };
 
+struct cache_config {
+    int32_t enabled, skip_invalidation;
+    int64_t entries;
+    uint64_t entry_bytes, wait_ms, redis_timeout_ms, redis_cooldown_ms, invalidation_window_ms;
+};
+
 struct daemon_config {
     int32_t enabled;
     ath_str id;
@@ -89,6 +95,7 @@ struct core_config {
     struct pool_config pool;
     struct api_config api;
     struct gateway_config gateway;
+    struct cache_config cache;
     struct daemon_config daemon;
     /* Whether anybody said if keys are enforced; a file that does not keeps the open default, and
      * the start says so. */

@@ -15,6 +15,7 @@
 #include "db/pgbudget.h"
 #include "db/pgown.h"
 #include "db/pgpool.h"
+#include "io/crypto.h"
 #include "lib/buf.h"
 #include "log/log.h"
 
@@ -193,6 +194,7 @@ static void replace_target(struct db_client *c, struct db_target *target)
     pthread_mutex_lock(&lock);
     before = c->target;
     c->target = target;
+    atomic_fetch_add(&c->moved, 1);
     pthread_mutex_unlock(&lock);
     if (!before) { /* it could not even be tried until now */
         atomic_store(&c->down, false);
@@ -253,6 +255,27 @@ struct db_target *client_target(struct db_client *c)
     t = target_ref(c->target);
     pthread_mutex_unlock(&lock);
     return t;
+}
+
+void db_client_digest(struct db_client *c, uint8_t ret[32])
+{
+    static const char *const left_out[] = { "password", "passfile", "sslpassword", "sslkey" };
+    struct db_target *t = client_target(c);
+    struct buf b = BUF_HEAP;
+
+    for (size_t i = 0; i < t->hosts; i++)
+        buf_printf(&b, "%s\n%s\n%s\n", t->host[i].name, t->host[i].addr ? t->host[i].addr : "",
+                   t->host[i].port);
+    for (size_t i = 0; i < t->params; i++) {
+        bool keep = true;
+        for (size_t k = 0; k < ATH_COUNT(left_out); k++)
+            keep = keep && strcmp(t->key[i], left_out[k]) != 0;
+        if (keep)
+            buf_printf(&b, "%s=%s\n", t->key[i], t->value[i]);
+    }
+    target_unref(t);
+    crypto_sha256(buf_view(&b), ret);
+    buf_free(&b);
 }
 
 /* ---- up or down ---- */

@@ -23,6 +23,8 @@ struct db_options {              /* process-wide; from the configuration */
     const char *auth_client;     /* the process; NULL or empty: none */
 };
 
+struct place;
+
 struct db_client {
     char *name;                  /* lower case; what requests are matched by */
     char *shown;                 /* as the configuration writes it */
@@ -39,6 +41,8 @@ struct db_client {
     atomic_bool down;            /* it failed; neither: none was made yet */
     atomic_bool unusable;        /* its URI cannot be used: no pools, refused as unavailable */
     char *down_reason;           /* words of the last failed attempt, redacted; under a lock */
+    atomic_uint moved;           /* how often its target was replaced */
+    _Atomic(struct place *) cache; /* what the cache keeps of it; the cache's alone */
 };
 
 /* Once, before anything else of db; loops[i]->index == i. */
@@ -61,6 +65,9 @@ struct db_client *db_client_at(size_t i);        /* in order of adding */
 
 /* Whether a request may use it now: 0, or the contract's refusal (gateway.md 4.2). */
 int db_client_usable(const struct db_client *c, ath_err *e);
+
+/* A digest of where it leads: hosts, database, role and settings, without secrets. */
+void db_client_digest(struct db_client *c, uint8_t ret[32]);
 
 /* Pool figures for metrics and health. */
 struct db_pool_stats {

@@ -22,7 +22,8 @@
 enum loop_kind { LOOP_CONTROL = 1, LOOP_HTTP, LOOP_WORK };
 
 /* Core rooms that keep something per loop. */
-enum loop_slot { LOOP_SLOT_IO, LOOP_SLOT_HTTP, LOOP_SLOT_DB, LOOP_SLOT_PLUGIN, LOOP_SLOT_SERVER, LOOP_SLOTS };
+enum loop_slot { LOOP_SLOT_IO, LOOP_SLOT_HTTP, LOOP_SLOT_DB, LOOP_SLOT_CACHE, LOOP_SLOT_PLUGIN, LOOP_SLOT_SERVER,
+                 LOOP_SLOTS };
 
 enum { LOOP_MAGIC = 0x10074c01 };
 

@@ -23,6 +23,7 @@
 
 #include "base/mem.h"
 #include "base/version.h"
+#include "cache/cache.h"
 #include "db/query.h"
 #include "http/call.h"
 #include "log/log.h"
@@ -106,6 +107,25 @@ static enum http_timing timing_of(ath_str word)
                                    : TIMING_ASKED;
 }
 
+static void answers_start(struct server *s)
+{
+    const struct core_config *c = &s->setup->core;
+    struct cache_options o = {
+        .entries = (uint64_t)c->cache.entries, .bytes = (uint64_t)c->api.cache_max_bytes,
+        .entry_bytes = c->cache.entry_bytes, .ttl_ms = c->api.cache_ttl_ms,
+        .wait_ms = c->cache.wait_ms, .redis_url = c->server.redis_url,
+        .redis_command_ms = c->cache.redis_timeout_ms,
+        .redis_cooldown_ms = c->cache.redis_cooldown_ms,
+        .loops = s->loops.all, .loop_count = s->loops.count,
+    };
+
+    if (c->cache.skip_invalidation)
+        log_write(ATH_WARN, "athena::cache", "deferred_writes.skip_cache_invalidation has no effect: "
+                  "an answer that a write made old is never given");
+    if (c->cache.enabled)
+        cache_start(&o);
+}
+
 static void http_setup(struct server *s)
 {
     const struct core_config *c = &s->setup->core;
@@ -150,6 +170,8 @@ static void loop_rooms_init(ath_loop *l, void *arg)
 
     if (r->rc == 0)
         r->rc = db_loop_init(l, &r->err);
+    if (r->rc == 0)
+        cache_loop_init(l);
     if (r->rc == 0 && l->kind == LOOP_HTTP)
         r->rc = http_loop_init(l, &r->server->http, &r->err);
 }
@@ -291,6 +313,7 @@ static void loop_rooms_fini(ath_loop *l, void *arg)
     (void)arg;
     if (l->kind == LOOP_HTTP)
         http_loop_fini(l);
+    cache_loop_fini(l);
     db_loop_fini(l);
 }
 
@@ -491,7 +514,10 @@ static int start(struct server *s, ath_err *e)
         (rc = boot_policy(s, e)) < 0 ||
         (rc = loops_new(&s->loops, c->loops ? (uint32_t)c->loops : loops_per_processor(),
                         c->work_loops ? (uint32_t)c->work_loops : 1, e)) < 0 ||
-        (rc = databases_start(s, e)) < 0 || (rc = loops_up(s, e)) < 0 ||
+        (rc = databases_start(s, e)) < 0)
+        return rc;
+    answers_start(s);
+    if ((rc = loops_up(s, e)) < 0 ||
         (rc = stage_up(s->setup->registry, s->loops.all, s->loops.count, e)) < 0)
         return rc;
     s->staged = true;
@@ -506,6 +532,7 @@ static int start(struct server *s, ath_err *e)
     say_start(s);
     notify_send("READY=1");
     db_warm(loops_control(&s->loops), warm_done, s);
+    cache_warm();
     return 0;
 }
 
@@ -513,6 +540,7 @@ static void release(struct server *s)
 {
     loops_free(&s->loops);
     inspect_stop();
+    cache_stop();
     db_stop();
     call_routes(NULL);
     router_free(s->http.router);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cache/cache.h"
 #include "db/catalog.h"
 #include "plugin/host.h"
 
@@ -64,6 +65,8 @@ int setup_open(struct setup *s, const struct setup_options *o, ath_err *e)
     s->plugin_dir = plugin_dir(o->plugin_dir ? o->plugin_dir
                                : s->core.server.plugin_dir.n ? s->core.server.plugin_dir.p : NULL);
     registry_offer(s->registry, "athena.catalog", 1, &catalog_service);
+    if (s->core.cache.enabled)
+        registry_offer(s->registry, "athena.cache", 1, &cache_service);
     if (s->report.errors)
         return err_fail(e, ATH_E_CONFIG, "%s", s->report.summary ? s->report.summary
                                                                  : "configuration not accepted");

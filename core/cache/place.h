@@ -1,0 +1,60 @@
+/* core/cache/place.h - a client as the cache sees it: which database it is, and what is known of its
+ * relations.
+ *
+ * What is known is read from the catalogue by a task of a work loop: when somebody asks for the first
+ * time, again when anything of the database may have changed (the schema may have, too), and every
+ * CHECK_MS while it is used. The cheap look at the stamps often is enough. Any thread.
+ */
+#ifndef CORE_CACHE_PLACE_H
+#define CORE_CACHE_PLACE_H
+
+#include "cache/database.h"
+#include "cache/relations.h"
+#include "db/client.h"
+#include "io/crypto.h"
+
+struct place;
+
+enum place_state {
+    PLACE_UNKNOWN,               /* not read yet, or that failed: wait for it */
+    PLACE_KEPT_OUT,              /* known, but nothing of it may be kept now */
+    PLACE_KNOWN
+};
+
+struct moment {                  /* what is known */
+    struct relations *relations; /* referenced; NULL: unknown */
+    struct database *database;
+    uint64_t valid;              /* the database's change of anything that it belongs to */
+    uint8_t scope[SHA256_BYTES]; /* tells databases, addresses, roles and schemas apart */
+};
+
+struct place *place_of(struct db_client *c);
+enum place_state place_now(struct place *p, struct moment *ret);
+
+/* What is known is outdated, or a name is not in it: it is read again, but not all the time. */
+void place_refresh(struct place *p);
+
+/* Waits for a reading, begun if need be; `over` comes on the loop. False: one has failed just now. */
+struct place_wait {
+    struct list node;
+    ath_loop *loop;
+    ath_fn *over;
+    void *arg;
+};
+bool place_wait(struct place *p, struct place_wait *w);
+bool place_leave(struct place *p, struct place_wait *w); /* false: too late, `over` is on its way */
+
+/* Something of it has changed, and what it is could not be found out: told when it is known. */
+void place_owes(struct place *p);
+
+/* Anything of it may have changed, and nobody waits to know that all know. On one of its loops, or
+ * none. */
+void place_change_all(struct place *p, ath_loop *l);
+
+/* The listener (listen.c): whether changes that go past us would be heard. */
+void place_listening(struct place *p, bool yes);
+
+void place_start(bool listen);
+void place_stop(void);           /* after the loops have stopped */
+
+#endif
