@@ -1,5 +1,5 @@
 /* The body of a fetch through JSON, names, the catalogue and the builder; then the answer from rows
- * that come out of the same bytes; and the texts of REST filters.
+ * that come out of the same bytes; and the texts of REST filters and of SELECTs.
  *
  * A plan that was kept for the body must, with one byte of the body changed, match only when
  * reading the changed body gives the same statement with the same values.
@@ -132,6 +132,26 @@ static void plan(ath_str text, size_t size)
     arena_free(&a);
 }
 
+/* The text as a SELECT: what is recognised becomes a statement of ours. */
+static void from_sql(ath_str text)
+{
+    struct dp_fetch f;
+    struct dp_query q;
+    ath_arena a;
+    ath_err e;
+
+    arena_init(&a);
+    err_reset(&e);
+    struct dp dp = { .arena = &a,
+                     .e = &e,
+                     .catalog = &fake_catalog_api,
+                     .snapshot = fake_catalog_recorded(&a) };
+    if (dp_read_sql(&dp, text, &f) > 0 && dp_bind(&dp, &f.root) == 0 &&
+        dp_fetch_sql(&dp, &f, &q) == 0)
+        check_text(q.stmt[0].sql, q.sql.count);
+    arena_free(&a);
+}
+
 static void rest(ath_str text)
 {
     struct dp_pred *p;
@@ -159,6 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size)
         plan(text, size + data[size / 2]);
     rest(text);
+    from_sql(text);
     free(z);
     return 0;
 }

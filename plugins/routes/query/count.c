@@ -27,40 +27,33 @@ struct count {
 
 /* ---- the answer ---- */
 
-static ath_str outcome(const struct count *x)
+static bool is_hit(const struct count *x)
 {
-    switch (x->found.outcome) {
-    case ATH_CACHE_HIT_LOCAL:
-        return ATH_S("hit_local_raw");
-    case ATH_CACHE_HIT_REDIS:
-        return ATH_S("hit_redis");
-    case ATH_CACHE_MISS_REDIS_ERROR:
-        return ATH_S("miss_after_redis_get_error");
-    case ATH_CACHE_MISS_REDIS_TIMEOUT:
-        return ATH_S("miss_after_redis_get_timeout");
-    case ATH_CACHE_BYPASSED:
-        return ATH_S("bypass_no_cache_header");
-    default:
-        return ATH_S("miss_all_tiers");
-    }
-}
-
-static ath_str source(const struct count *x)
-{
-    return x->found.outcome == ATH_CACHE_HIT_LOCAL   ? ATH_S("local")
-           : x->found.outcome == ATH_CACHE_HIT_REDIS ? ATH_S("redis")
-                                                     : ATH_S("database");
+    return x->found.outcome == ATH_CACHE_HIT_LOCAL || x->found.outcome == ATH_CACHE_HIT_REDIS;
 }
 
 static int reply(ath_req *r, const struct count *x, ath_str body)
 {
-    bool hit = x->found.outcome == ATH_CACHE_HIT_LOCAL || x->found.outcome == ATH_CACHE_HIT_REDIS;
+    static const struct {
+        ath_str outcome, source;
+    } said[] = {
+        [0] = { ATH_S("miss_all_tiers"), ATH_S("database") }, /* it was not asked */
+        [ATH_CACHE_OFF] = { ATH_S("miss_all_tiers"), ATH_S("database") },
+        [ATH_CACHE_HIT_LOCAL] = { ATH_S("hit_local_raw"), ATH_S("local") },
+        [ATH_CACHE_HIT_REDIS] = { ATH_S("hit_redis"), ATH_S("redis") },
+        [ATH_CACHE_MISS] = { ATH_S("miss_all_tiers"), ATH_S("database") },
+        [ATH_CACHE_MISS_REDIS_ERROR] = { ATH_S("miss_after_redis_get_error"), ATH_S("database") },
+        [ATH_CACHE_MISS_REDIS_TIMEOUT] = { ATH_S("miss_after_redis_get_timeout"),
+                                           ATH_S("database") },
+        [ATH_CACHE_BYPASSED] = { ATH_S("bypass_no_cache_header"), ATH_S("database") },
+    };
+    uint32_t outcome = x->found.outcome < ATH_COUNT(said) ? x->found.outcome : 0;
 
-    if (hit)
+    if (is_hit(x))
         ath_host_->req->set(r, "x-athena-cached", ATH_S("true"));
     ath_host_->req->set(r, "x-athena-cache-key", str_of(x->key));
-    ath_host_->req->set(r, "x-athena-cache-outcome", outcome(x));
-    ath_host_->req->set(r, "x-athena-cache-source", source(x));
+    ath_host_->req->set(r, "x-athena-cache-outcome", said[outcome].outcome);
+    ath_host_->req->set(r, "x-athena-cache-source", said[outcome].source);
     return ath_reply(r, 200, "application/json", body);
 }
 
@@ -131,61 +124,53 @@ static int read_table(ath_req *r, struct dp_ask *a, ath_err *e)
     return dp_read_selector(&x->dp, x->table, x->schema, &x->fetch.root);
 }
 
-static int ask_table(ath_req *r, struct count *x, ath_query *q)
+static int found(ath_req *r, struct count *x, ath_err *e)
 {
-    const struct query_config *cfg = ath_config_of(r);
-
-    q->flags = ATH_PG_READ;
-    q->stmt = x->compiled.stmt;
-    q->stmt_count = x->compiled.stmt_count;
-    q->timeout_ms = (uint32_t)cfg->timeout_ms;
-    return 0;
-}
-
-static bool is_hit(const struct count *x)
-{
-    return x->found.outcome == ATH_CACHE_HIT_LOCAL || x->found.outcome == ATH_CACHE_HIT_REDIS;
+    return is_hit(x) ? reply(r, x, x->found.bytes) : dp_ask_send(r, &x->ask, e);
 }
 
 static int looked(ath_task *t, const ath_done *d, ath_err *e)
 {
-    struct count *x = d->arg;
-
-    if (d->rc < 0)
-        return d->rc;
-    if (is_hit(x))
-        return reply(t, x, x->found.bytes);
-    ask_table(t, x, &x->ask.query);
-    return dp_ask_send(t, &x->ask, e);
+    return d->rc < 0 ? d->rc : found(t, d->arg, e);
 }
 
-/* 1: not a hit, and known at once. */
-static int look(ath_req *r, struct count *x, ath_err *e)
+/* All that the body depends on, the client apart. */
+static ath_str question(ath_req *r, const struct count *x)
+{
+    struct buf b = BUF_ARENA(ath_arena_of(r));
+
+    buf_lit(&b, "count");
+    buf_char(&b, 0);
+    buf_str(&b, x->database);
+    buf_char(&b, 0);
+    buf_str(&b, buf_view(&x->compiled.sql.text));
+    return buf_view(&b);
+}
+
+static int look(ath_req *r, struct dp_ask *a, ath_err *e)
 {
     const struct query_state *s = ath_state_of(r);
-    const ath_relation *of = x->fetch.root.relation;
+    struct count *x = (struct count *)a;
     ath_str control = ath_header(r, "cache-control");
     bool fresh = control.n && memmem(control.p, control.n, "no-cache", 8);
     ath_cache_ask ask = { .size = sizeof(ask),
                           .flags = fresh ? ATH_CACHE_FRESH : 0,
-                          .question = str_of(x->key),
+                          .question = question(r, x),
                           .relation = &x->relation,
                           .relation_count = 1 };
     int rc;
 
-    x->found = (ath_cache_found){ .size = sizeof(x->found),
-                                  .outcome = fresh ? ATH_CACHE_BYPASSED : ATH_CACHE_MISS };
-    if (!s->cache)
-        return 1;
-    x->relation = (ath_relation_name){ of->schema, of->name };
-    rc = s->cache->look(r, &ask, &x->found, looked, x, e);
-    if (rc != 1 || !is_hit(x))
-        return rc;
-    return reply(r, x, x->found.bytes);
+    x->relation =
+        (ath_relation_name){ x->fetch.root.relation->schema, x->fetch.root.relation->name };
+    x->found.size = sizeof(x->found);
+    x->found.outcome = fresh ? ATH_CACHE_BYPASSED : ATH_CACHE_MISS;
+    rc = s->cache ? s->cache->look(r, &ask, &x->found, looked, x, e) : 1;
+    return rc == 1 ? found(r, x, e) : rc;
 }
 
 static int bind_table(ath_req *r, struct dp_ask *a, ath_err *e)
 {
+    const struct query_config *cfg = ath_config_of(r);
     struct count *x = (struct count *)a;
     const ath_right *right;
     uint32_t rights;
@@ -201,8 +186,11 @@ static int bind_table(ath_req *r, struct dp_ask *a, ath_err *e)
     if ((rc = dp_fetch_sql(&x->dp, &x->fetch, &x->compiled)) < 0)
         return rc;
     make_key(r, x, buf_view(&x->compiled.sql.text));
-    rc = look(r, x, e);
-    return rc == 1 ? ask_table(r, x, &a->query) : rc;
+    a->query.flags = ATH_PG_READ;
+    a->query.stmt = x->compiled.stmt;
+    a->query.stmt_count = x->compiled.stmt_count;
+    a->query.timeout_ms = (uint32_t)cfg->timeout_ms;
+    return 0;
 }
 
 static int answer_table(ath_req *r, struct dp_ask *a, const ath_rows *rows, ath_err *e)
@@ -305,7 +293,6 @@ static int ask_query(ath_req *r, struct count *x, ath_err *e)
 
     memcpy(sql, x->sql.p, x->sql.n);
     make_key(r, x, x->sql);
-    x->found.outcome = ATH_CACHE_MISS;
     return ath_host_->pg->query(r, &q, counted, x, e);
 }
 
@@ -345,9 +332,11 @@ int query_count(ath_req *r, ath_err *e)
         (rc = target(x, body, e)) < 0)
         return rc;
     x->started_ms = ath_host_->loop->now_ms(ath_host_->task->loop(r));
-    x->ask = (struct dp_ask){
-        .catalog = s->catalog, .read = read_table, .bind = bind_table, .answer = answer_table
-    };
+    x->ask = (struct dp_ask){ .catalog = s->catalog,
+                              .read = read_table,
+                              .bind = bind_table,
+                              .send = look,
+                              .answer = answer_table };
     if (x->table)
         return dp_ask(r, &x->ask, e);
     return (rc = query_allowed(r, e)) < 0 ? rc : ask_query(r, x, e);

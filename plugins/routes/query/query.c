@@ -17,7 +17,7 @@ struct query {
     struct dp dp;
     struct dp_fetch fetch;
     struct dp_query compiled;
-    enum select_kind kind;
+    enum dp_sql_kind kind;
     bool may_run;
     struct run run;
 };
@@ -138,11 +138,11 @@ static int read_select(ath_req *r, struct dp_ask *a, ath_err *e)
     struct query *x = of_ask(a);
     int kind;
 
-    x->dp = (struct dp){ .arena = ath_arena_of(r), .catalog = s->catalog };
-    kind = select_read(&x->dp, x->run.script.stmt[0].of.text, &x->fetch, e);
+    x->dp = (struct dp){ .arena = ath_arena_of(r), .e = e, .catalog = s->catalog };
+    kind = dp_read_sql(&x->dp, x->run.script.stmt[0].of.text, &x->fetch);
     if (kind < 0)
         return kind;
-    x->kind = (enum select_kind)kind;
+    x->kind = (enum dp_sql_kind)kind;
     return 0;
 }
 
@@ -158,7 +158,7 @@ static int answer_select(ath_req *r, struct dp_ask *a, const ath_rows *rows, ath
     st->returned = x->run.data_rows = ath_host_->pg->count(rows);
     st->took_us = (now - x->run.started_ms) * 1000;
     answer_facts(r, 1, st->returned, 0);
-    return x->kind == SELECT_RELATIONS ? answer_relations(r, x) : answer(r, &x->run, e);
+    return x->kind == DP_SQL_RELATIONS ? answer_relations(r, x) : answer(r, &x->run, e);
 }
 
 static int selected(ath_task *t, const ath_done *d, ath_err *e)
@@ -190,32 +190,21 @@ static int bound_rows(ath_req *r, struct query *x, ath_err *e)
     return 0;
 }
 
-static int send_select(ath_req *r, struct query *x, ath_err *e)
+/* Who may run SQL as well gets that when the fetch fails. */
+static int send_select(ath_req *r, struct dp_ask *a, ath_err *e)
 {
-    const struct query_config *cfg = ath_config_of(r);
-    ath_query *q = &x->ask.query;
+    struct query *x = of_ask(a);
 
-    q->flags = ATH_PG_READ;
-    q->stmt = x->compiled.stmt;
-    q->stmt_count = x->compiled.stmt_count;
-    q->timeout_ms = (uint32_t)cfg->timeout_ms;
-    if (!x->may_run || x->kind == SELECT_RELATIONS)
-        return 0; /* dp_ask() sends it */
-    q->stmt_count = 0;
-    return ath_host_->pg->query(r,
-                                &(ath_query){ .size = sizeof(*q),
-                                              .flags = q->flags,
-                                              .stmt = q->stmt,
-                                              .stmt_size = sizeof(ath_stmt),
-                                              .stmt_count = x->compiled.stmt_count,
-                                              .timeout_ms = q->timeout_ms },
-                                selected, x, e);
+    if (x->may_run && x->kind == DP_SQL_FETCH)
+        return ath_host_->pg->query(r, &a->query, selected, x, e);
+    return dp_ask_send(r, a, e);
 }
 
 static int bind_select(ath_req *r, struct dp_ask *a, ath_err *e)
 {
+    const struct query_config *cfg = ath_config_of(r);
     struct query *x = of_ask(a);
-    bool or_sql = x->may_run && x->kind == SELECT_FETCH;
+    bool or_sql = x->may_run && x->kind == DP_SQL_FETCH;
     int rc, allowed;
 
     x->dp.e = e;
@@ -231,7 +220,11 @@ static int bind_select(ath_req *r, struct dp_ask *a, ath_err *e)
         return rc;
     if ((rc = dp_fetch_sql(&x->dp, &x->fetch, &x->compiled)) < 0)
         return or_sql ? run_sql(r, x, e) : rc;
-    return send_select(r, x, e);
+    a->query.flags = ATH_PG_READ;
+    a->query.stmt = x->compiled.stmt;
+    a->query.stmt_count = x->compiled.stmt_count;
+    a->query.timeout_ms = (uint32_t)cfg->timeout_ms;
+    return 0;
 }
 
 /* ---- the request ---- */
@@ -253,9 +246,11 @@ int query_gateway(ath_req *r, ath_err *e)
     if ((rc = script_body(r, cfg->max_body_bytes, &body, e)) < 0 ||
         (rc = script_read(r, body, &x->run.script, e)) < 0)
         return rc;
-    x->ask = (struct dp_ask){
-        .catalog = s->catalog, .read = read_select, .bind = bind_select, .answer = answer_select
-    };
+    x->ask = (struct dp_ask){ .catalog = s->catalog,
+                              .read = read_select,
+                              .bind = bind_select,
+                              .send = send_select,
+                              .answer = answer_select };
     x->run.started_ms = ath_host_->loop->now_ms(ath_host_->task->loop(r));
     if (may_be_select(&x->run.script) && (rc = read_select(r, &x->ask, e)) < 0)
         return rc;
@@ -263,7 +258,7 @@ int query_gateway(ath_req *r, ath_err *e)
     x->may_run = rc == 0;
     if (is_deferred(r))
         return rc < 0 ? rc : refuse_deferred(e);
-    if (x->kind != SELECT_SQL)
+    if (x->kind != DP_SQL_ELSE)
         return dp_ask(r, &x->ask, e);
     return rc < 0 ? rc : run_sql(r, x, e);
 }

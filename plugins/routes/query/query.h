@@ -82,17 +82,6 @@ int rows_json(ath_req *r, const ath_rows *rows, struct buf *b, ath_err *e);
 int rows_fetched(ath_req *r, const struct dp_fetch *f, const struct dp_query *q,
                  const ath_rows *rows, struct buf *ret, ath_err *e);
 
-/* ---- select.c: a SELECT that is a fetch ---- */
-
-enum select_kind {
-    SELECT_SQL,       /* it is none */
-    SELECT_FETCH,     /* as a client writes it (contract 21.6) */
-    SELECT_RELATIONS, /* with alias:table(...), which SQL does not have (21.5) */
-};
-
-/* Reads `sql` into `f`. Negative: relations with something that is not understood. */
-int select_read(struct dp *dp, ath_str sql, struct dp_fetch *f, ath_err *e);
-
 /* ---- what answers share (answer.c) ---- */
 
 void answer_statements(struct buf *b, const struct script *s);

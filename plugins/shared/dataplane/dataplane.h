@@ -187,6 +187,15 @@ int dp_read_sort(struct dp *dp, const struct json *o, struct dp_node *node);
 /* "name.desc.nullslast,id": the node's order. */
 int dp_read_order_text(struct dp *dp, ath_str text, struct dp_node *node);
 
+/* A SELECT as clients write it (fromsql.c; contract 21.5, 21.6), into `ret`. Returns what it is;
+ * negative: relations with something that is not understood. */
+enum dp_sql_kind {
+    DP_SQL_ELSE,                 /* SQL: nothing was said, nothing is wrong */
+    DP_SQL_FETCH,
+    DP_SQL_RELATIONS             /* with alias:table(...), which SQL does not have */
+};
+int dp_read_sql(struct dp *dp, ath_str sql, struct dp_fetch *ret);
+
 /* ---- names to the catalogue ---- */
 
 /* A root whose `relation` is set already keeps it. */

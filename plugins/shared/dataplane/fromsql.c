@@ -11,7 +11,15 @@
  * What does not fit is no error: it is SQL, and PostgreSQL's to judge. Only behind such an alias it
  * is refused, as nobody else could read it.
  */
-#include "query.h"
+#include "dataplane/dataplane.h"
+#include "sqltext/sqltext.h"
+
+enum { JOINS = 8 };
+
+struct join {
+    ath_str name; /* as the rest of the statement calls it */
+    struct dp_node *node;
+};
 
 struct reader {
     struct dp *dp;
@@ -20,6 +28,8 @@ struct reader {
     struct dp_node *root;
     ath_str alias; /* of the root, in FROM; empty: none */
     bool loose;    /* names without quotes are names */
+    struct join join[JOINS];
+    uint32_t joins;
 };
 
 static void advance(struct reader *p)
@@ -254,11 +264,14 @@ static bool take_table(struct reader *p, ath_str *ret_schema, ath_str *ret_table
     return p->t.kind != SQL_WORD || take_name(p, ret_alias);
 }
 
-/* The selected relation that a JOIN is about. */
-static struct dp_node *joined(const struct reader *p, ath_str table, ath_str alias)
+/* The selected relation that a JOIN is about, or a name stands for. */
+static struct dp_node *selected(const struct reader *p, ath_str table, ath_str name)
 {
+    for (uint32_t i = 0; i < p->joins; i++)
+        if (str_eq(p->join[i].name, name))
+            return p->join[i].node;
     for (const struct dp_item *i = p->root->item; i; i = i->next)
-        if (i->child && (str_eq(i->child->table, table) || str_eq(i->key, alias)))
+        if (i->child && (str_eq(i->child->table, table) || str_eq(i->key, name)))
             return i->child;
     return NULL;
 }
@@ -273,16 +286,16 @@ static ath_str hint(const struct reader *p, const char *side, ath_str column)
 }
 
 /* ON a.x = b.y with an id on one side: the other side is the foreign key. */
-static bool take_on(struct reader *p, struct dp_node *child, ath_str table, ath_str alias)
+static bool take_on(struct reader *p, struct dp_node *child, ath_str name)
 {
-    ath_str of[2], column[2], child_name = alias.n ? alias : table;
+    ath_str of[2], column[2];
     int mine;
 
     if (!take_word(p, "ON") || !take_dotted(p, &of[0], &column[0]) || !take_sign(p, "=") ||
         !take_dotted(p, &of[1], &column[1]) || !of[0].n || !of[1].n)
         return false;
     mine = is_root(p, of[0]) ? 0 : 1;
-    if (!is_root(p, of[mine]) || !str_eq(of[1 - mine], child_name))
+    if (!is_root(p, of[mine]) || !str_eq(of[1 - mine], name))
         return false;
     if (str_is(column[1 - mine], "id"))
         child->hint = hint(p, "parent.", column[mine]);
@@ -295,15 +308,19 @@ static bool take_joins(struct reader *p)
 {
     for (;;) {
         bool left = take_word(p, "LEFT"), inner = !left && take_word(p, "INNER");
-        ath_str schema, table, alias;
+        ath_str schema, table, alias, name;
         struct dp_node *child;
         if (left)
             take_word(p, "OUTER");
         if (!take_word(p, "JOIN"))
             return !left && !inner;
-        if (!take_table(p, &schema, &table, &alias) || !(child = joined(p, table, alias)) ||
-            !take_on(p, child, table, alias))
+        if (!take_table(p, &schema, &table, &alias) || p->joins == JOINS ||
+            !(child = selected(p, table, alias)))
             return false;
+        name = alias.n ? alias : table;
+        if (!take_on(p, child, name))
+            return false;
+        p->join[p->joins++] = (struct join){ name, child };
         child->inner = child->inner || !left;
     }
 }
@@ -387,14 +404,16 @@ static bool take_comparison(struct reader *p, struct dp_pred *to)
 static bool take_column(struct reader *p, struct dp_ref *to)
 {
     struct buf b = dp_buf(p->dp);
+    struct dp_node *child;
     ath_str of, name;
 
     if (!take_dotted(p, &of, &name))
         return false;
     if (!is_root(p, of)) {
-        if (!p->loose || !joined(p, of, of))
+        child = p->loose ? selected(p, of, of) : NULL;
+        if (!child)
             return false;
-        buf_str(&b, of);
+        buf_str(&b, child->key);
         buf_char(&b, '.');
         buf_str(&b, name);
         name = buf_view(&b);
@@ -527,26 +546,25 @@ static void strip_root(const struct reader *p)
     }
 }
 
-int select_read(struct dp *dp, ath_str sql, struct dp_fetch *f, ath_err *e)
+int dp_read_sql(struct dp *dp, ath_str sql, struct dp_fetch *f)
 {
     struct reader p;
     ath_str items;
     bool colon;
 
-    dp->e = e;
     dp->code = dp->select_code = "invalid_relation_select_compatibility_query";
     dp->table_code = "invalid_schema_table_selector";
     start(&p, dp, sql, f);
     if (plain(&p))
-        return SELECT_FETCH;
+        return DP_SQL_FETCH;
     start(&p, dp, sql, f);
     if (!take_word(&p, "SELECT") || !projection(&p, &items, &colon) ||
         dp_read_items(dp, str_trim(items), p.root) < 0 || !has_relation(p.root))
-        return SELECT_SQL;
+        return DP_SQL_ELSE;
     p.loose = colon;
     if (!take_word(&p, "FROM") || !take_table(&p, &p.root->schema, &p.root->table, &p.alias) ||
         (colon && !take_joins(&p)) || !take_rest(&p))
-        return colon ? refused(dp) : SELECT_SQL;
+        return colon ? refused(dp) : DP_SQL_ELSE;
     strip_root(&p);
-    return colon ? SELECT_RELATIONS : SELECT_FETCH;
+    return colon ? DP_SQL_RELATIONS : DP_SQL_FETCH;
 }
