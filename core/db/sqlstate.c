@@ -26,8 +26,19 @@ static const struct {
     { "42501", "insufficient_privilege",     "authorization",       false },
     { "42883", "undefined_function",         "validation",          false },
     { "42",    "query_syntax",               "query_syntax",        false },
+    { "08P01", "query_syntax",               "query_syntax",        false }, /* too few values */
     { "08",    "connection_error",           "database_connection", true  },
     { "25006", "read_only",                  "authorization",       false },
+    /* What a caller's own SQL may do wrong besides: where it stands, what it names, what hangs on
+     * it. */
+    { "0A",    "query_syntax",               "query_syntax",        false },
+    { "21",    "query_syntax",               "query_syntax",        false },
+    { "25",    "query_syntax",               "query_syntax",        false },
+    { "2B",    "query_syntax",               "query_syntax",        false },
+    { "2D",    "query_syntax",               "query_syntax",        false },
+    { "34",    "query_syntax",               "query_syntax",        false },
+    { "3B",    "query_syntax",               "query_syntax",        false },
+    { "3F",    "query_syntax",               "query_syntax",        false },
     { "40001", "serialization_failure",      "internal",            false },
     { "40P01", "deadlock_detected",          "internal",            false },
     { "53",    "backend_unavailable",        "database_connection", true  },
