@@ -152,7 +152,9 @@ class ServerTest(unittest.TestCase):
         with_gateway, document = served(self.server)
         other = self.lab.athena({"app": self.pg.uri("app")}, plugins=("routes-meta", "sink-file"))
         without, smaller = served(other)
-        self.assertEqual(with_gateway - without, {("POST", "/gateway/fetch"), ("POST", "/gateway/data"), ("GET", "/data")})
+        self.assertEqual(with_gateway - without, {("POST", "/gateway/fetch"), ("POST", "/gateway/data"), ("GET", "/data"),
+                                                  ("PUT", "/gateway/insert"), ("POST", "/gateway/insert"), ("POST", "/gateway/update"),
+                                                  ("DELETE", "/gateway/delete"), ("POST", "/gateway/delete")})
         self.assertEqual(without - with_gateway, set())
         self.assertIn("/gateway/fetch", document)
         self.assertNotIn("/gateway/", smaller)

@@ -120,14 +120,17 @@ static void headers(ath_req *r, const struct fetch *x)
     header_set(r, "x-athena-cache-source", x->source);
 }
 
-/* Clients of the 0.2 kind send their key twice and no name of their own; they read `data` as the
- * whole body. */
-static bool wants_bare_rows(ath_req *r, const struct fetch *x)
+bool gateway_bare_rows(ath_req *r)
 {
     const struct gateway_config *cfg = ath_config_of(r);
 
-    return cfg->bare_rows && x->format == DP_JSON && ath_header(r, "apikey").n &&
-           ath_header(r, "x-api-key").n && !ath_header(r, "x-athena-sdk").n;
+    return cfg->bare_rows && ath_header(r, "apikey").n && ath_header(r, "x-api-key").n &&
+           !ath_header(r, "x-athena-sdk").n;
+}
+
+static bool wants_bare_rows(ath_req *r, const struct fetch *x)
+{
+    return x->format == DP_JSON && gateway_bare_rows(r);
 }
 
 static void keep(ath_task *t, struct fetch *x, uint32_t rows, ath_str body)

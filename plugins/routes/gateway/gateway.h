@@ -1,4 +1,5 @@
-/* plugins/routes/gateway/gateway.h - reading rows: POST /gateway/fetch, /gateway/data, GET /data. */
+/* plugins/routes/gateway/gateway.h - reading and writing rows: POST /gateway/fetch, /gateway/data,
+ * GET /data; /gateway/insert, /gateway/update, /gateway/delete. */
 #ifndef ROUTES_GATEWAY_H
 #define ROUTES_GATEWAY_H
 
@@ -50,6 +51,13 @@ ath_handler gateway_fetch;
 
 /* Goes on with a body that was read already; its memory is the request's. */
 int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e);
+
+/* Clients of the 0.2 kind send their key twice and no name of their own; they read `data` as the
+ * whole body. */
+bool gateway_bare_rows(ath_req *r);
+
+/* write.c */
+ath_handler gateway_insert, gateway_update, gateway_delete;
 
 /* get.c */
 ath_handler gateway_get;

@@ -46,6 +46,17 @@ static const ath_route routes[] = {
     { .method = "GET", .path = "/data", .handle = gateway_get, .operation = "fetch",
       .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
       .summary = "Fetch rows by query string: a view and one equality" },
+#define WRITES(method_, path_, handle_, operation_, summary_) \
+    { .method = (method_), .path = (path_), .handle = (handle_), .operation = (operation_), \
+      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS, .summary = (summary_) }
+    WRITES("PUT", "/gateway/insert", gateway_insert, "insert",
+           "Insert one row or many: returning, upsert, defaults"),
+    WRITES("POST", "/gateway/insert", gateway_insert, "insert", "The same"),
+    WRITES("POST", "/gateway/update", gateway_update, "update",
+           "Update rows by conditions, bounded if wanted"),
+    WRITES("DELETE", "/gateway/delete", gateway_delete, "delete",
+           "Delete rows by id or by conditions"),
+    WRITES("POST", "/gateway/delete", gateway_delete, "delete", "The same"),
 };
 /* clang-format on */
 

@@ -26,15 +26,20 @@ static bool is_outdated(const ath_err *e)
     return false;
 }
 
+int dp_ask_failed(ath_req *r, struct dp_ask *a, int rc, ath_err *e)
+{
+    if (!a->refreshed && is_outdated(e)) {
+        a->snapshot = a->catalog->get(r);
+        return refresh(r, a, e);
+    }
+    return a->failed ? a->failed(r, a, rc, e) : rc;
+}
+
 static int asked(ath_task *t, const ath_done *d, ath_err *e)
 {
     struct dp_ask *a = d->arg;
 
-    if (d->rc < 0 && !a->refreshed && is_outdated(e)) {
-        a->snapshot = a->catalog->get(t);
-        return refresh(t, a, e);
-    }
-    return d->rc < 0 ? d->rc : a->answer(t, a, d->rows, e);
+    return d->rc < 0 ? dp_ask_failed(t, a, d->rc, e) : a->answer(t, a, d->rows, e);
 }
 
 int dp_ask_send(ath_req *r, struct dp_ask *a, ath_err *e)

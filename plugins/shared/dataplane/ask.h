@@ -29,6 +29,8 @@ struct dp_ask {
                         * returns 0; sets `unknown` when its failure may be the snapshot's */
     dp_ask_step *send; /* NULL: dp_ask_send(), which it calls unless it answers itself */
     int (*answer)(ath_req *r, struct dp_ask *a, const ath_rows *rows, ath_err *e);
+    /* The database refused it for good; puts it into other words, perhaps. NULL: it needs none. */
+    int (*failed)(ath_req *r, struct dp_ask *a, int rc, ath_err *e);
     const ath_snapshot *snapshot; /* in `bind`: never NULL */
     ath_query query;
     bool unknown;
@@ -39,5 +41,9 @@ int dp_ask(ath_req *r, struct dp_ask *a, ath_err *e);
 
 /* From `read` to `bind` is behind it: sends a->query. */
 int dp_ask_send(ath_req *r, struct dp_ask *a, ath_err *e);
+
+/* For a `send` of its own, when the database refused its query: either everything begins anew with
+ * a fresh catalogue (0), or this is final. */
+int dp_ask_failed(ath_req *r, struct dp_ask *a, int rc, ath_err *e);
 
 #endif

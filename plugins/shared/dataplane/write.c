@@ -169,9 +169,24 @@ int dp_write_set(struct dp *dp, const struct json *object, struct dp_write *w)
     return 0;
 }
 
+/* A name in quotes is what stands between them, where a quote stands twice. */
+static ath_str unquoted(const struct dp *dp, ath_str name)
+{
+    struct buf b;
+
+    if (name.n < 2 || name.p[0] != '"' || name.p[name.n - 1] != '"')
+        return name;
+    b = dp_buf(dp);
+    for (size_t i = 1; i + 1 < name.n; i++) {
+        buf_char(&b, name.p[i]);
+        i += name.p[i] == '"';
+    }
+    return buf_view(&b);
+}
+
 static int target_add(struct dp *dp, ath_str name, struct dp_write *w)
 {
-    name = str_trim(name);
+    name = unquoted(dp, str_trim(name));
     if (!name.n)
         return dp_refuse(dp, "on_conflict names an empty column");
     w->target[w->target_count++] = name;
@@ -180,17 +195,21 @@ static int target_add(struct dp *dp, ath_str name, struct dp_write *w)
 
 int dp_write_target(struct dp *dp, ath_str columns, struct dp_write *w)
 {
-    ath_str rest = columns, one;
-    uint32_t n = 1;
+    size_t from = 0, n = 1;
+    bool quoted = false;
     int rc = 0;
 
     for (size_t i = 0; i < columns.n; i++)
         n += columns.p[i] == ',';
     w->target = dp_new(dp, n * sizeof(*w->target));
-    while (rc == 0 && str_next(&rest, ',', &one))
-        rc = target_add(dp, one, w);
-    if (rc == 0 && w->target_count < n)
-        return dp_refuse(dp, "on_conflict names an empty column");
+    for (size_t i = 0; i <= columns.n && rc == 0; i++) {
+        bool end = i == columns.n;
+        quoted = quoted != (!end && columns.p[i] == '"');
+        if (!end && (columns.p[i] != ',' || quoted))
+            continue;
+        rc = target_add(dp, str_from(columns.p + from, i - from), w);
+        from = i + 1;
+    }
     return rc;
 }
 

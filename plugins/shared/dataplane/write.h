@@ -95,14 +95,16 @@ int dp_write_sql(struct dp *dp, struct dp_write *w, struct dp_change *ret);
  * Returns the new class of the error. */
 int dp_write_failed(struct dp *dp, const struct dp_write *w, int rc);
 
-struct dp_changed {              /* the outcome of a change */
-    uint64_t affected;           /* rows */
-    uint32_t returned;
+/* Rows that were changed, by all results of the change; `rows` is that of its first statement. */
+uint64_t dp_change_affected(const struct dp_change *c, const ath_rows *rows);
+
+struct dp_changed {              /* what came back */
+    uint32_t returned;           /* rows */
     ath_str id;                  /* text of the primary key; p NULL: none, or of several rows */
 };
 
 /* Appends the rows as an array, or as an object (null when there is none) of an insert whose body
- * had one. `rows`: the result of the change's first statement; returns that behind its last one. */
+ * had one. Returns the result behind the change's last one. */
 const ath_rows *dp_change_rows(struct dp *dp, const struct dp_write *w, const struct dp_change *c,
                                const ath_rows *rows, struct dp_changed *ret, struct buf *b);
 

@@ -1,6 +1,15 @@
 /* What a change gave back: rows of one or more results as JSON. */
 #include "dataplane/write.h"
 
+uint64_t dp_change_affected(const struct dp_change *c, const ath_rows *rows)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < c->stmt_count && rows; i++, rows = ath_host_->pg->next(rows))
+        n += ath_host_->pg->affected(rows);
+    return n;
+}
+
 const ath_rows *dp_change_rows(struct dp *dp, const struct dp_write *w, const struct dp_change *c,
                                const ath_rows *rows, struct dp_changed *ret, struct buf *b)
 {
@@ -14,7 +23,6 @@ const ath_rows *dp_change_rows(struct dp *dp, const struct dp_write *w, const st
         buf_char(b, '[');
     from = b->n;
     for (uint32_t i = 0; i < c->stmt_count && rows; i++, rows = ath_host_->pg->next(rows)) {
-        ret->affected += ath_host_->pg->affected(rows);
         if (!c->returns)
             continue;
         if (!w->head)

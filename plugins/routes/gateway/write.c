@@ -1,0 +1,225 @@
+/* PUT and POST /gateway/insert, POST /gateway/update, DELETE and POST /gateway/delete: body ->
+ * names
+ * -> catalogue -> right -> one trip -> caches are told -> rows as JSON.
+ *
+ * The trip is one transaction, so a request is done wholly or not at all. A right to write is
+ * enough to see the rows that were written, as published: reading others is another right.
+ */
+#include "change.h"
+
+#include "lib/json.h"
+
+struct write {
+    struct dp_ask ask;
+    enum dp_kind kind;
+    const struct json *body; /* NULL: not read yet */
+    struct change c;
+    ath_str reply;
+};
+
+static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
+{
+    ath_host_->req->note(r, &(ath_fact){ str_of(key), value, form, 0 });
+}
+
+static void note_number(ath_req *r, const char *key, uint64_t v)
+{
+    char room[STR_U64_ROOM];
+
+    note(r, key, str_from_u64(v, room), ATH_V_NUMBER);
+}
+
+/* ---- the answer ---- */
+
+static void member(struct buf *b, const char *key, ath_str text)
+{
+    buf_json_key(b, key);
+    if (text.p)
+        buf_json(b, text);
+    else
+        buf_lit(b, "null");
+}
+
+static void meta(struct buf *b, uint64_t affected)
+{
+    buf_lit(b, ",\"meta\":{\"rows_affected\":");
+    buf_u64(b, affected);
+    buf_char(b, '}');
+}
+
+static ath_str id_text(const struct write *x)
+{
+    const struct json *id = x->c.w.id;
+
+    return !id ? (ath_str){ NULL, 0 } : id->type == JSON_STRING ? id->text : id->raw;
+}
+
+/* Members in the byte order of their keys, as everywhere. */
+static void tail(ath_req *r, const struct write *x, uint64_t affected,
+                 const struct dp_changed *done, struct buf *b)
+{
+    char words[64];
+
+    (void)snprintf(words, sizeof(words), "Updated %llu rows", (unsigned long long)affected);
+    member(b, "message",
+           x->kind == DP_INSERT   ? ATH_S("Data inserted successfully")
+           : x->kind == DP_DELETE ? ATH_S("Data deleted successfully")
+                                  : str_of(words));
+    meta(b, affected);
+    if (x->kind != DP_UPDATE)
+        member(b, "resource_id", x->kind == DP_INSERT ? done->id : id_text(x));
+    member(b, "status", ATH_S("success"));
+    if (x->kind != DP_UPDATE)
+        buf_json_bool(b, "success", true);
+    if (x->kind == DP_INSERT)
+        member(b, "table_name", change_table(r, &x->c));
+    buf_char(b, '}');
+}
+
+static void account(ath_req *r, const struct write *x, uint64_t affected,
+                    const struct dp_changed *done)
+{
+    ath_str id = x->kind == DP_INSERT ? done->id : id_text(x);
+
+    if (x->kind == DP_UPDATE)
+        note_number(r, "updated_count", affected);
+    note_number(r, "rows_affected", affected);
+    note_number(r, "returned_row_count", done->returned);
+    if (id.p && x->kind != DP_UPDATE)
+        note(r, "resource_id", id, ATH_V_TEXT);
+    if (x->kind == DP_DELETE && x->c.w.id_column.n)
+        note(r, "column_name", x->c.w.id_column, ATH_V_TEXT);
+}
+
+static void body_of(ath_req *r, struct write *x, const ath_rows *rows)
+{
+    uint64_t affected = dp_change_affected(&x->c.sql, rows);
+    struct buf b = BUF_ARENA(ath_arena_of(r));
+    ath_str column = x->c.w.id_column;
+    struct dp_changed done;
+    size_t from;
+
+    buf_grow(&b, 511);
+    buf_lit(&b, "{\"affected_rows\":");
+    buf_u64(&b, affected);
+    if (x->kind == DP_DELETE) {
+        member(&b, "client", ath_host_->req->info(r, "client"));
+        member(&b, "column_name", column.n ? column : (ath_str){ NULL, 0 });
+    }
+    if (x->c.w.counted)
+        buf_json_int(&b, "count", (int64_t)affected);
+    buf_json_key(&b, "data");
+    from = b.n;
+    dp_change_rows(&x->c.dp, &x->c.w, &x->c.sql, rows, &done, &b);
+    account(r, x, affected, &done);
+    if (gateway_bare_rows(r)) {
+        x->reply = str_from(b.p + from, b.n - from);
+        return;
+    }
+    tail(r, x, affected, &done, &b);
+    x->reply = buf_view(&b);
+}
+
+static int reply(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct write *x = d->arg;
+
+    (void)e;
+    return d->rc < 0 ? d->rc : ath_reply(t, 200, "application/json", x->reply);
+}
+
+/* It is committed; nobody is told before the caches know. */
+static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+{
+    const struct gateway_state *s = ath_state_of(t);
+    struct write *x = (struct write *)ask;
+    int rc = 1;
+
+    x->c.dp.e = e;
+    body_of(t, x, rows);
+    if (s->cache)
+        rc = s->cache->changed(t, &x->c.relation, 1, reply, x, e);
+    return rc == 1 ? ath_reply(t, 200, "application/json", x->reply) : rc;
+}
+
+static int failed(ath_task *t, struct dp_ask *ask, int rc, ath_err *e)
+{
+    (void)t;
+    return change_failed(&((struct write *)ask)->c, rc, e);
+}
+
+/* ---- the way there ---- */
+
+static int read_text(ath_req *r, struct write *x, ath_err *e)
+{
+    ath_str text = ath_host_->req->body(r);
+    struct json_error why;
+
+    if (x->body)
+        return 0;
+    if (x->kind == DP_UPDATE && !str_trim(text).n) {
+        ath_raise(e, "missing_request_body", "request body is required for /gateway/update");
+        ath_host_->err->detail(e, "title", ATH_S("\"Request body is required\""));
+        return ATH_E_INPUT;
+    }
+    x->body = json_read(text, JSON_ARENA(ath_arena_of(r)), DP_VALUES, &why);
+    if (x->body)
+        return 0;
+    return ath_raise(e, "malformed_json_payload",
+                     "malformed JSON payload for %.*s: %s at line %u, column %u",
+                     STR_ARG(ath_host_->req->info(r, "path")), why.why, why.line, why.column);
+}
+
+static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    struct write *x = (struct write *)ask;
+    int rc;
+
+    if ((rc = read_text(r, x, e)) < 0 || (rc = change_read(r, &x->c, x->kind, x->body, e)) < 0)
+        return rc;
+    note(r, "table_name", change_table(r, &x->c), ATH_V_TEXT);
+    return 0;
+}
+
+static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    const struct gateway_config *cfg = ath_config_of(r);
+    struct write *x = (struct write *)ask;
+    int rc = change_bind(r, &x->c, ask->snapshot, &ask->unknown, e);
+
+    if (rc < 0)
+        return rc;
+    ask->query.stmt = x->c.sql.stmt;
+    ask->query.stmt_count = x->c.sql.stmt_count;
+    ask->query.timeout_ms = (uint32_t)cfg->query_timeout_ms;
+    return 0;
+}
+
+static int begin(ath_req *r, enum dp_kind kind, ath_err *e)
+{
+    const struct gateway_state *s = ath_state_of(r);
+    struct write *x = ath_new(ath_arena_of(r), sizeof(*x));
+
+    x->kind = kind;
+    x->ask.catalog = s->catalog;
+    x->ask.read = read_body;
+    x->ask.bind = bind;
+    x->ask.answer = answer;
+    x->ask.failed = failed;
+    return dp_ask(r, &x->ask, e);
+}
+
+int gateway_insert(ath_req *r, ath_err *e)
+{
+    return begin(r, DP_INSERT, e);
+}
+
+int gateway_update(ath_req *r, ath_err *e)
+{
+    return begin(r, DP_UPDATE, e);
+}
+
+int gateway_delete(ath_req *r, ath_err *e)
+{
+    return begin(r, DP_DELETE, e);
+}
