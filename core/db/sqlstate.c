@@ -26,7 +26,6 @@ static const struct {
     { "42501", "insufficient_privilege",     "authorization",       false },
     { "42883", "undefined_function",         "validation",          false },
     { "42",    "query_syntax",               "query_syntax",        false },
-    { "08P01", "query_syntax",               "query_syntax",        false }, /* too few values */
     { "08",    "connection_error",           "database_connection", true  },
     { "25006", "read_only",                  "authorization",       false },
     /* What a caller's own SQL may do wrong besides: where it stands, what it names, what hangs on
@@ -49,12 +48,6 @@ static const struct {
     { "57014", "query_timeout",              "internal",            false },
     { "28",    "backend_unavailable",        "database_connection", true  },
     { "P0",    "raised_exception",           "validation",          false },
-    { "0A",    "query_syntax",               "query_syntax",        false },
-    { "21",    "query_syntax",               "query_syntax",        false },
-    { "25",    "query_syntax",               "query_syntax",        false },
-    { "2B",    "query_syntax",               "query_syntax",        false },
-    { "34",    "query_syntax",               "query_syntax",        false },
-    { "3F",    "query_syntax",               "query_syntax",        false },
     { "44",    "check_constraint_violation", "database_constraint", false },
     { "54",    "data_exception",             "validation",          false },
     { "",      "database_error",             "internal",            false },

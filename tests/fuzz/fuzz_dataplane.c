@@ -148,7 +148,7 @@ static void from_sql(ath_str text)
                      .snapshot = fake_catalog_recorded(&a) };
     if (dp_read_sql(&dp, text, &f) > 0 && dp_bind(&dp, &f.root) == 0 &&
         dp_fetch_sql(&dp, &f, &q) == 0)
-        check_text(q.stmt[0].sql, q.sql.count);
+        statement_check(q.stmt[0].sql, q.sql.count);
     arena_free(&a);
 }
 
