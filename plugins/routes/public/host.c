@@ -198,15 +198,53 @@ static ath_str forwarded_host(ath_str header)
     return (ath_str){ "", 0 };
 }
 
+/* Every request is asked, so its headers are walked once. */
+struct named {
+    ath_str host, by_name, by_rfc;
+};
+
+static struct named named_of(ath_req *r)
+{
+    struct named found = { .host = { "", 0 } };
+    const ath_pair *pair;
+    uint32_t n = ath_host_->req->pairs(r, "header", &pair);
+
+    for (uint32_t i = 0; i < n; i++)
+        switch (pair[i].name.n) {
+        case 4:
+            if (memcmp(pair[i].name.p, "host", 4) == 0)
+                found.host = pair[i].value;
+            break;
+        case 9:
+            if (memcmp(pair[i].name.p, "forwarded", 9) == 0 && !found.by_rfc.n)
+                found.by_rfc = pair[i].value;
+            break;
+        case 16:
+            if (memcmp(pair[i].name.p, "x-forwarded-host", 16) == 0 && !found.by_name.n)
+                found.by_name = pair[i].value;
+            break;
+        default:
+            break;
+        }
+    return found;
+}
+
 bool host_find(const struct hosts *h, ath_req *r, struct tenant *ret)
 {
-    ath_arena *a = ath_arena_of(r);
-    ath_str by_name = ath_header(r, "x-forwarded-host"), by_rfc = ath_header(r, "forwarded");
+    struct named said;
+    ath_arena *a;
 
-    if (host_parse(h, ath_header(r, "host"), a, ret))
-        return true;
-    if ((by_name.n == 0 && by_rfc.n == 0) || !hosts_trust(h, ath_host_->req->info(r, "peer")))
+    if (h->suffix_n == 0)
         return false;
-    by_name = unquoted(str_from(by_name.p, str_find(by_name, ',')));
-    return host_parse(h, by_name, a, ret) || host_parse(h, forwarded_host(by_rfc), a, ret);
+    said = named_of(r);
+    if (said.host.n <= h->suffix_n && !said.by_name.n && !said.by_rfc.n)
+        return false;
+    a = ath_arena_of(r);
+    if (host_parse(h, said.host, a, ret))
+        return true;
+    if ((!said.by_name.n && !said.by_rfc.n) || !hosts_trust(h, ath_host_->req->info(r, "peer")))
+        return false;
+    said.by_name = unquoted(str_from(said.by_name.p, str_find(said.by_name, ',')));
+    return host_parse(h, said.by_name, a, ret) ||
+           host_parse(h, forwarded_host(said.by_rfc), a, ret);
 }

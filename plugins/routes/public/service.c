@@ -23,9 +23,10 @@ enum service service_of_word(ath_str word)
 
 enum service service_of_path(ath_str path, ath_str *ret_tail)
 {
+    char first = (char)(path.n < 3 ? 0 : path.p[1] | 0x20);
     size_t n;
 
-    if (path.n < 3 || !strchr("dDaAsSrR", path.p[1]))
+    if (first != 'd' && first != 'a' && first != 's' && first != 'r')
         return SERVICE_NONE;
     path = str_after(path, 1);
     n = str_find(path, '/');
