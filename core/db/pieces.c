@@ -58,6 +58,8 @@ static void answer(struct trip *t, int rc)
 
     t->op = NULL;
     deadline_clear(&t->limit);
+    if (rc < 0)
+        o->done.count = t->answered;
     op_finish(o, rc);
 }
 

@@ -417,6 +417,28 @@ class QueryTest(unittest.TestCase):
             self.assertLess(time.monotonic() - started, 10)
         self.assertEqual(self.rows("select 1 as a", small), [{"a": 1}])
 
+    def test_a_large_result_is_never_in_memory_as_a_whole(self):
+        server = self.lab.athena({"app": self.pg.uri("app")}, more="routes-query:\n  max_result_bytes: 4m\n")
+
+        def peak():
+            with open(f"/proc/{server.process.pid}/status") as f:
+                return int(next(line for line in f if line.startswith("VmHWM")).split()[1]) // 1024
+
+        self.rows("select 1", server)
+        before = peak()
+        many = "select repeat('x', 1000) as a from generate_series(1, 500000)"
+        for sql in (many, f"insert into log (what) values ('too much'); {many}; select 1", f"select 1; {many} limit 400000",
+                    f"create temp table t as select 1 as id; update t set id = 2; {many}"):
+            a = self.query(sql, server)
+            self.assertEqual((a.status, a.code), (422, "query_result_too_large"), a.body)
+        self.assertEqual(self.logged(), [])
+        self.assertLess(peak() - before, 350)  # each would be 500 and more; sanitizers keep what was freed for a while
+        a = self.query(f"select 1; {many} limit 3000; insert into log (what) values ('kept')", server)
+        self.assertEqual((a.status, len(a.json["data"]), a.json["statements"][1]["returned_row_count"]), (200, 3000, 3000))
+        self.assertEqual(self.logged(), ["kept"])
+        a = self.query("select i as a, case when i = 200000 then 1 / (i - 200000) end as b from generate_series(1, 300000) i; select 1", self.server)
+        self.assertEqual((a.status, a.code, a.json["details"]["statement_index"]), (400, "data_exception", 1))
+
     def test_deferred_queries_are_not_run_instead(self):
         for word in ("1", "true", "TRUE", "yes", "YES"):
             a = self.query("insert into log (what) values ('deferred')", headers={"x-athena-defer": word})

@@ -69,33 +69,33 @@ static void answer_tail(ath_req *r, struct buf *b, const struct run *x)
 
 static int answer(ath_req *r, struct run *x, ath_err *e)
 {
-    struct buf b = x->body;
+    struct buf *b = &x->body;
 
     (void)e;
-    answer_tail(r, &b, x);
-    answer_preprocess(&b);
-    answer_statements(&b, &x->script);
-    buf_json_str(&b, "status", ATH_S("success"));
-    buf_char(&b, '}');
-    return ath_reply(r, 200, "application/json", buf_view(&b));
+    answer_tail(r, b, x);
+    answer_preprocess(b);
+    answer_statements(b, &x->script);
+    buf_json_str(b, "status", ATH_S("success"));
+    buf_char(b, '}');
+    return ath_reply(r, 200, "application/json", buf_view(b));
 }
 
 /* Contract 21.5: what was asked for in its words, and the SQL that it became. */
-static int answer_relations(ath_req *r, const struct query *x)
+static int answer_relations(ath_req *r, struct query *x)
 {
-    struct buf b = x->run.body;
+    struct buf *b = &x->run.body;
 
-    buf_lit(&b, ",\"compatibility_rewrite\":{");
-    buf_json_str(&b, "kind", ATH_S("relation_select"));
-    buf_json_str(&b, "table_name", x->fetch.root.table);
-    buf_char(&b, '}');
-    answer_tail(r, &b, &x->run);
-    buf_lit(&b, ",\"statements\":[");
-    buf_json(&b, buf_view(&x->compiled.sql.text));
-    buf_char(&b, ']');
-    buf_json_str(&b, "status", ATH_S("success"));
-    buf_char(&b, '}');
-    return ath_reply(r, 200, "application/json", buf_view(&b));
+    buf_lit(b, ",\"compatibility_rewrite\":{");
+    buf_json_str(b, "kind", ATH_S("relation_select"));
+    buf_json_str(b, "table_name", x->fetch.root.table);
+    buf_char(b, '}');
+    answer_tail(r, b, &x->run);
+    buf_lit(b, ",\"statements\":[");
+    buf_json(b, buf_view(&x->compiled.sql.text));
+    buf_char(b, ']');
+    buf_json_str(b, "status", ATH_S("success"));
+    buf_char(b, '}');
+    return ath_reply(r, 200, "application/json", buf_view(b));
 }
 
 /* ---- SQL ---- */

@@ -50,22 +50,49 @@ int script_body(ath_req *r, uint64_t most, const struct json **ret, ath_err *e);
 /* query, schema_name, execution_mode and params of it. */
 int script_read(ath_req *r, const struct json *body, struct script *ret, ath_err *e);
 
+/* ---- rows.c: rows as JSON ---- */
+
+struct rows_column {
+    uint32_t at;
+    ath_str prefix;              /* ,"name": */
+    struct typed type;
+};
+
+struct rows_writer {
+    struct rows_column *column;
+    uint32_t columns;
+    uint64_t count, most;        /* rows so far; bytes */
+};
+
+/* The array of a result's rows, behind what `b` holds, piece by piece. */
+void rows_begin(ath_req *r, const ath_rows *rows, struct rows_writer *w, struct buf *b);
+int rows_add(struct rows_writer *w, const ath_rows *rows, struct buf *b, ath_err *e);
+int rows_end(struct buf *b, ath_err *e);
+/* Of a fetch; `ret` begins with {"data":. */
+int rows_fetched(ath_req *r, const struct dp_fetch *f, const struct dp_query *q,
+                 const ath_rows *rows, struct buf *ret, ath_err *e);
+
 /* ---- run.c: running it ---- */
 
 struct run;
 typedef int run_answer(ath_req *r, struct run *x, ath_err *e);
 
-struct run { /* in the request's arena */
+struct run {                     /* in the request's arena */
     struct script script;
-    run_answer *answer; /* of a run that went well */
-    ath_str head;       /* what stands in front of the rows in its body */
-    bool echo;          /* errors show the statement that failed */
+    run_answer *answer;          /* of a run that went well */
+    ath_str head;                /* what stands in front of the rows in its body */
+    bool echo;                   /* errors show the statement that failed */
     /* set by run_start() and when it has run */
-    struct buf body; /* the head and the array of the last rows */
+    struct buf body;             /* the head and the array of the last rows */
     uint64_t data_rows, affected;
     uint64_t started_ms, took_ms;
-    uint32_t before, next; /* statements of ours in front; the one that runs */
-    ath_session *session;  /* per_statement of several */
+    ath_session *session;        /* NULL: one trip is enough */
+    /* the trip that is under way */
+    uint32_t first, count;       /* its statements */
+    uint32_t before;             /* ours in front of them */
+    uint64_t sent_ms;
+    struct rows_writer writer;   /* of its last statement */
+    bool writing, ends;          /* rows are written; the COMMIT is in it */
 };
 
 /* The caller's rights have been asked. */
@@ -73,14 +100,6 @@ int run_start(ath_req *r, struct run *x, ath_err *e);
 
 /* Tells the cache that anything may have changed, then calls `then` with `arg`. */
 int run_changed(ath_req *r, ath_then *then, void *arg, ath_err *e);
-
-/* ---- rows.c: rows as JSON ---- */
-
-/* The array of them, behind what `b` holds. */
-int rows_json(ath_req *r, const ath_rows *rows, struct buf *b, ath_err *e);
-/* Of a fetch; `ret` begins with {"data":. */
-int rows_fetched(ath_req *r, const struct dp_fetch *f, const struct dp_query *q,
-                 const ath_rows *rows, struct buf *ret, ath_err *e);
 
 /* ---- what answers share (answer.c) ---- */
 

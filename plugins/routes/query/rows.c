@@ -5,12 +5,6 @@
 
 #include "lib/json.h"
 
-struct column {
-    uint32_t at;
-    ath_str prefix; /* ,"name": */
-    struct typed type;
-};
-
 /* An object has each key once: of columns with the same name the last one counts. */
 static bool comes_again(const ath_column *c, uint32_t i, uint32_t n)
 {
@@ -20,7 +14,7 @@ static bool comes_again(const ath_column *c, uint32_t i, uint32_t n)
     return false;
 }
 
-static uint32_t columns_of(ath_req *r, const ath_column *c, uint32_t n, struct column *to)
+static uint32_t columns_of(ath_req *r, const ath_column *c, uint32_t n, struct rows_column *to)
 {
     uint32_t kept = 0;
 
@@ -31,7 +25,7 @@ static uint32_t columns_of(ath_req *r, const ath_column *c, uint32_t n, struct c
         buf_char(&b, ',');
         buf_json(&b, c[i].name);
         buf_char(&b, ':');
-        to[kept++] = (struct column){ i, buf_view(&b), typed_of(c[i].type) };
+        to[kept++] = (struct rows_column){ i, buf_view(&b), typed_of(c[i].type) };
     }
     return kept;
 }
@@ -45,32 +39,48 @@ static uint64_t most_bytes(ath_req *r)
 
 static int too_large(uint64_t most, ath_err *e)
 {
-    return ath_raise(e, "query_result_too_large",
-                     "the rows are over %llu bytes; what the statements changed stays changed",
+    return ath_raise(e, "query_result_too_large", "the rows are over %llu bytes",
                      (unsigned long long)most);
 }
 
-int rows_json(ath_req *r, const ath_rows *rows, struct buf *b, ath_err *e)
+void rows_begin(ath_req *r, const ath_rows *rows, struct rows_writer *w, struct buf *b)
 {
-    uint64_t most = most_bytes(r);
     const ath_column *of;
-    uint32_t n = ath_host_->pg->columns(rows, &of), count = ath_host_->pg->count(rows);
-    struct column *c = ath_new(ath_arena_of(r), (n + 1) * sizeof(*c));
+    uint32_t n = ath_host_->pg->columns(rows, &of);
 
-    n = columns_of(r, of, n, c);
+    *w = (struct rows_writer){ .column = ath_new(ath_arena_of(r), n * sizeof(*w->column)),
+                               .most = most_bytes(r) };
+    w->columns = columns_of(r, of, n, w->column);
     buf_char(b, '[');
+}
+
+static void row(const struct rows_writer *w, const ath_rows *rows, uint32_t i, struct buf *b)
+{
+    for (uint32_t j = 0; j < w->columns; j++) {
+        const struct rows_column *c = &w->column[j];
+        buf_mem(b, c->prefix.p + (j == 0), c->prefix.n - (j == 0));
+        buf_typed(b, c->type, ath_cell(rows, i, c->at));
+    }
+}
+
+int rows_add(struct rows_writer *w, const ath_rows *rows, struct buf *b, ath_err *e)
+{
+    uint32_t count = ath_host_->pg->count(rows);
+
     for (uint32_t i = 0; i < count; i++) {
-        if (i)
+        if (w->count++)
             buf_char(b, ',');
         buf_char(b, '{');
-        for (uint32_t j = 0; j < n; j++) {
-            buf_mem(b, c[j].prefix.p + (j == 0), c[j].prefix.n - (j == 0));
-            buf_typed(b, c[j].type, ath_cell(rows, i, c[j].at));
-        }
+        row(w, rows, i, b);
         buf_char(b, '}');
-        if (b->n > most)
-            return too_large(most, e);
+        if (b->n > w->most)
+            return too_large(w->most, e);
     }
+    return 0;
+}
+
+int rows_end(struct buf *b, ath_err *e)
+{
     buf_char(b, ']');
     if (!str_utf8(buf_view(b))) /* the script has chosen another client_encoding */
         return ath_raise(e, "invalid_text_encoding", "the rows are not UTF-8");

@@ -1,10 +1,17 @@
 /* Running a script.
  *
- *     one transaction    BEGIN, the statements, COMMIT: one trip, pipelined. What fails leaves
- *                        nothing. The block is an explicit one, so that a procedure cannot commit
- *                        the half of it and LOCK TABLE has something to live in.
+ *     one transaction    BEGIN, the statements, COMMIT. The block is an explicit one, so that a
+ *                        procedure cannot commit the half of it and LOCK TABLE has something to
+ *                        live in.
  *     one statement      itself, alone: VACUUM and the like work
- *     each for itself    a session, one statement after the other, up to the first that fails
+ *     each for itself    one after the other, up to the first that fails
+ *
+ * A trip has statements that give no rows and, last, one that may: its rows come in pieces and are
+ * written as they come, so no result is ever in memory as a whole but as the JSON that the answer
+ * consists of, which has a limit. What fits into one trip is one; else a session holds the
+ * connection between them:
+ *
+ *     send()  ->  ran()  [ ->  more() ... ]  ->  sent()  ->  the next one, or the end
  *
  * In every case the host cleans the connection before anybody else sees it (ATH_PG_RAW; G-15).
  *
@@ -48,9 +55,19 @@ static int changed(ath_task *t, const ath_done *d, ath_err *e)
     return d->rc < 0 ? d->rc : well(t, d->arg, e);
 }
 
+static void leave(struct run *x)
+{
+    if (x->session)
+        ath_host_->pg->close(x->session);
+    x->session = NULL;
+}
+
 static int finish(ath_task *t, struct run *x, ath_err *e)
 {
-    int rc = run_changed(t, changed, x, e);
+    int rc;
+
+    leave(x);
+    rc = run_changed(t, changed, x, e);
 
     return rc == 1 ? well(t, x, e) : rc;
 }
@@ -61,11 +78,14 @@ static int failed_changed(ath_task *t, const ath_done *d, ath_err *e)
     return said_again(d->arg, e);
 }
 
-static int fail(ath_task *t, ath_err *e)
+/* What is open is rolled back. */
+static int fail(ath_task *t, struct run *x, ath_err *e)
 {
     struct said *words = said_keep(ath_arena_of(t), e);
-    int rc = run_changed(t, failed_changed, words, e);
+    int rc;
 
+    leave(x);
+    rc = run_changed(t, failed_changed, words, e);
     return rc == 0 ? 0 : said_again(words, e);
 }
 
@@ -130,181 +150,219 @@ static bool is_of_statement(const ath_err *e)
 
 /* ---- results ---- */
 
-/* Rows that a statement changed: of one that gives rows the tag says how many those are, unless it
- * is a change with RETURNING. */
-static uint64_t affected_by(const struct sql_statement *st, const ath_rows *rows, bool gives_rows)
+static bool is_change(const struct sql_statement *st)
 {
-    static const char *const changes[] = { "INSERT", "UPDATE", "DELETE", "MERGE" };
-
-    for (size_t i = 0; i < ATH_COUNT(changes); i++)
-        if (sql_is(&st->verb, changes[i]))
-            return ath_host_->pg->affected(rows);
-    return gives_rows ? 0 : ath_host_->pg->affected(rows);
+    return sql_is(&st->verb, "INSERT") || sql_is(&st->verb, "UPDATE") ||
+           sql_is(&st->verb, "DELETE") || sql_is(&st->verb, "MERGE");
 }
 
-/* True when it has rows to show. */
-static bool collect(struct run *x, uint32_t i, const ath_rows *rows)
+static bool gives_rows(const ath_rows *rows)
 {
-    struct script_stmt *st = &x->script.stmt[i];
     const ath_column *c;
-    bool gives_rows = ath_host_->pg->columns(rows, &c) > 0;
 
-    st->returned = gives_rows ? ath_host_->pg->count(rows) : 0;
-    st->affected = affected_by(&st->of, rows, gives_rows);
-    st->took_us = ath_host_->pg->took_us(rows);
-    x->affected += st->affected;
-    if (gives_rows)
-        x->data_rows = st->returned;
-    return gives_rows;
+    return ath_host_->pg->columns(rows, &c) > 0;
 }
 
-static int show(ath_task *t, struct run *x, const ath_rows *rows, ath_err *e)
+/* Rows to show: those of an earlier statement go. */
+static int begin_rows(ath_task *t, struct run *x, const ath_rows *rows, ath_err *e)
 {
     buf_reset(&x->body);
     buf_str(&x->body, x->head);
-    return rows_json(t, rows, &x->body, e);
+    rows_begin(t, rows, &x->writer, &x->body);
+    return rows_add(&x->writer, rows, &x->body, e);
+}
+
+/* The tag of what gives rows counts those, which are no changes unless it is RETURNING. */
+static int end_rows(struct run *x, uint32_t i, ath_err *e)
+{
+    struct script_stmt *st = &x->script.stmt[i];
+
+    st->returned = x->data_rows = x->writer.count;
+    st->affected = is_change(&st->of) ? st->returned : 0;
+    x->affected += st->affected;
+    return rows_end(&x->body, e);
+}
+
+/* A result that is there as a whole. */
+static int take(ath_task *t, struct run *x, uint32_t i, const ath_rows *rows, ath_err *e)
+{
+    struct script_stmt *st = &x->script.stmt[i];
+    int rc;
+
+    st->took_us = ath_host_->pg->took_us(rows);
+    if (gives_rows(rows))
+        return (rc = begin_rows(t, x, rows, e)) < 0 ? rc : end_rows(x, i, e);
+    st->affected = ath_host_->pg->affected(rows);
+    x->affected += st->affected;
+    return 0;
 }
 
 /* ---- one trip ---- */
 
+static int sent(ath_task *t, struct run *x, ath_err *e);
+
+static uint32_t last_of(const struct run *x)
+{
+    return x->first + x->count - 1;
+}
+
+/* The rows of the last statement have been read. */
+static int ended(ath_task *t, struct run *x, ath_err *e)
+{
+    uint64_t us = (now_ms(t) - x->sent_ms) * 1000;
+    int rc;
+
+    for (uint32_t i = x->first; i < last_of(x); i++)
+        us -= us > x->script.stmt[i].took_us ? x->script.stmt[i].took_us : us;
+    x->script.stmt[last_of(x)].took_us = us;
+    if (x->writing && (rc = end_rows(x, last_of(x), e)) < 0)
+        return fail(t, x, e);
+    return sent(t, x, e);
+}
+
+static int more(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct run *x = d->arg;
+
+    if (d->rc < 0) {
+        describe(t, x, is_of_statement(e) ? last_of(x) : UINT32_MAX, e);
+        return fail(t, x, e);
+    }
+    if (!d->rows)
+        return ended(t, x, e);
+    if (x->writing && rows_add(&x->writer, d->rows, &x->body, e) < 0) {
+        describe(t, x, last_of(x), e);
+        return fail(t, x, e);
+    }
+    return ath_host_->pg->more(t, d->rows, more, x, e);
+}
+
+/* The first piece of the last statement's rows, or that there are none. */
+static int pieces(ath_task *t, struct run *x, const ath_done *d, const ath_rows *rows, ath_err *e)
+{
+    struct script_stmt *st = &x->script.stmt[last_of(x)];
+
+    x->writing = gives_rows(rows);
+    if (x->writing && begin_rows(t, x, rows, e) < 0) {
+        describe(t, x, last_of(x), e);
+        return fail(t, x, e);
+    }
+    if (!x->writing)
+        x->affected += (st->affected = ath_host_->pg->affected(rows));
+    return ath_host_->pg->more(t, d->rows, more, x, e);
+}
+
+static void blame(ath_task *t, const struct run *x, uint64_t answered, ath_err *e)
+{
+    bool mine = answered >= x->before && answered - x->before < x->count;
+
+    describe(t, x,
+             is_of_statement(e) && mine ? x->first + (uint32_t)(answered - x->before) : UINT32_MAX,
+             e);
+}
+
 static int ran(ath_task *t, const ath_done *d, ath_err *e)
 {
     struct run *x = d->arg;
-    const ath_rows *rows = d->rows, *last = NULL;
-    uint64_t failed = d->count - x->before;
-    int rc = 0;
+    const ath_rows *rows = d->rows;
 
     if (d->rc < 0) {
-        describe(t, x, is_of_statement(e) && d->count >= x->before ? (uint32_t)failed : UINT32_MAX,
-                 e);
-        return fail(t, e);
+        blame(t, x, d->count, e);
+        return fail(t, x, e);
     }
     for (uint32_t i = 0; i < x->before; i++)
         rows = ath_host_->pg->next(rows);
-    for (uint32_t i = 0; i < x->script.count; i++, rows = ath_host_->pg->next(rows))
-        if (collect(x, i, rows))
-            last = rows;
-    if (last && (rc = show(t, x, last, e)) < 0)
-        return fail(t, e);
-    return finish(t, x, e);
+    for (uint32_t i = x->first; i < x->first + x->count; i++, rows = ath_host_->pg->next(rows)) {
+        if (x->script.stmt[i].of.rows)
+            return pieces(t, x, d, rows, e);
+        if (take(t, x, i, rows, e) < 0) {
+            describe(t, x, i, e);
+            return fail(t, x, e);
+        }
+    }
+    return sent(t, x, e);
 }
 
-static ath_stmt stmt_of(const struct run *x, uint32_t i)
+/* ---- the way of trips ---- */
+
+static bool in_block(const struct run *x)
 {
-    return (ath_stmt){ .sql = x->script.stmt[i].sql,
-                       .param = x->script.param,
-                       .param_count = x->script.param_count };
+    return !x->script.each && x->script.count > 1;
 }
 
-static ath_str search_path(ath_req *r, const struct script *s)
+/* The script's search path: of this transaction, or of the session, which ends with the request. */
+static ath_stmt path_stmt(ath_req *r, const struct run *x)
 {
+    ath_str *param = ath_new(ath_arena_of(r), 2 * sizeof(*param));
     struct buf b = BUF_ARENA(ath_arena_of(r));
 
-    buf_ident(&b, s->schema);
+    buf_ident(&b, x->script.schema);
     buf_lit(&b, ", public");
-    return buf_view(&b);
-}
-
-static int run_together(ath_req *r, struct run *x, ath_err *e)
-{
-    uint32_t n = x->script.count;
-    ath_stmt *stmt = ath_new(ath_arena_of(r), (n + 2) * sizeof(*stmt));
-    ath_pair set = { ATH_S("search_path"), { "", 0 } };
-    ath_query q = { .size = sizeof(q),
-                    .flags = ATH_PG_RAW,
-                    .stmt = stmt,
-                    .stmt_size = sizeof(*stmt),
-                    .stmt_count = n > 1 ? n + 2 : n,
-                    .timeout_ms = (uint32_t)config_of(r)->timeout_ms };
-
-    x->before = n > 1;
-    stmt[0].sql = "BEGIN";
-    for (uint32_t i = 0; i < n; i++)
-        stmt[x->before + i] = stmt_of(x, i);
-    if (n > 1)
-        stmt[n + 1].sql = "COMMIT";
-    if (x->script.schema.n) {
-        set.value = search_path(r, &x->script);
-        q.set = &set;
-        q.set_count = 1;
-    }
-    return ath_host_->pg->query(r, &q, ran, x, e);
-}
-
-/* A setting for the whole session, which ends with this request. */
-static ath_stmt path_stmt(ath_req *r, const struct script *s)
-{
-    ath_str *param = ath_new(ath_arena_of(r), sizeof(*param));
-
-    *param = search_path(r, s);
-    return (ath_stmt){ .sql = "SELECT pg_catalog.set_config('search_path', $1, false)",
+    param[0] = buf_view(&b);
+    param[1] = x->script.each ? ATH_S("false") : ATH_S("true");
+    return (ath_stmt){ .sql = "SELECT pg_catalog.set_config('search_path', $1, $2)",
                        .param = param,
-                       .param_count = 1 };
+                       .param_count = 2 };
 }
 
-/* A Sync after each: what may not stand in a transaction with others does not. */
-static int run_alone(ath_req *r, struct run *x, ath_err *e)
+/* Statements up to the first that may give rows; of a script that is no block one at a time. */
+static uint32_t trip_size(const struct run *x)
 {
-    ath_stmt stmt[2];
+    uint32_t n = 1;
+
+    while (in_block(x) && x->first + n < x->script.count &&
+           !x->script.stmt[x->first + n - 1].of.rows)
+        n++;
+    return n;
+}
+
+static uint32_t trip_fill(ath_req *r, struct run *x, ath_stmt *to)
+{
+    uint32_t n = 0;
+
+    if (x->first == 0 && in_block(x))
+        to[n++].sql = "BEGIN";
+    if (x->first == 0 && x->script.schema.n)
+        to[n++] = path_stmt(r, x);
+    x->before = n;
+    for (uint32_t i = x->first; i < x->first + x->count; i++)
+        to[n++] = (ath_stmt){ .sql = x->script.stmt[i].sql,
+                              .param = x->script.param,
+                              .param_count = x->script.param_count,
+                              .flags = x->script.stmt[i].of.rows ? ATH_PG_ROWS : 0 };
+    x->ends = in_block(x) && x->first + x->count == x->script.count &&
+              !(x->count && x->script.stmt[last_of(x)].of.rows);
+    if (x->ends)
+        to[n++].sql = "COMMIT";
+    return n;
+}
+
+static int send(ath_req *r, struct run *x, ath_err *e)
+{
+    uint64_t most = config_of(r)->timeout_ms, took = now_ms(r) - x->started_ms;
+    ath_stmt *stmt;
     ath_query q = { .size = sizeof(q),
-                    .flags = ATH_PG_RAW | ATH_PG_EACH,
-                    .stmt = stmt,
-                    .stmt_size = sizeof(*stmt),
-                    .timeout_ms = (uint32_t)config_of(r)->timeout_ms };
-
-    if (x->script.schema.n)
-        stmt[q.stmt_count++] = path_stmt(r, &x->script);
-    x->before = q.stmt_count;
-    stmt[q.stmt_count++] = stmt_of(x, 0);
-    return ath_host_->pg->query(r, &q, ran, x, e);
-}
-
-/* ---- each for itself ---- */
-
-static int next(ath_task *t, struct run *x, ath_err *e);
-
-static void leave(struct run *x)
-{
-    if (x->session)
-        ath_host_->pg->close(x->session);
-    x->session = NULL;
-}
-
-static int ran_one(ath_task *t, const ath_done *d, ath_err *e)
-{
-    struct run *x = d->arg;
-    int rc = d->rc;
-
-    if (rc < 0)
-        describe(t, x, is_of_statement(e) ? x->next : UINT32_MAX, e);
-    else if (collect(x, x->next, d->rows))
-        rc = show(t, x, d->rows, e);
-    if (rc < 0) {
-        leave(x);
-        return fail(t, e);
-    }
-    x->next++;
-    return next(t, x, e);
-}
-
-static int next(ath_task *t, struct run *x, ath_err *e)
-{
-    uint64_t most = config_of(t)->timeout_ms, took = now_ms(t) - x->started_ms;
-    ath_stmt stmt;
-    ath_query q = { .size = sizeof(q),
-                    .flags = ATH_PG_RAW,
+                    .flags = ATH_PG_RAW | (x->script.each ? ATH_PG_EACH : 0),
                     .session = x->session,
-                    .stmt = &stmt,
-                    .stmt_size = sizeof(stmt),
-                    .stmt_count = 1,
+                    .stmt_size = sizeof(*stmt),
                     .timeout_ms = took < most ? (uint32_t)(most - took) : 1 };
 
-    if (x->next == x->script.count) {
-        leave(x);
-        return finish(t, x, e);
-    }
-    stmt = stmt_of(x, x->next);
-    return ath_host_->pg->query(t, &q, ran_one, x, e);
+    x->count = x->first < x->script.count ? trip_size(x) : 0;
+    stmt = ath_new(ath_arena_of(r), (x->count + 3) * sizeof(*stmt));
+    q.stmt = stmt;
+    q.stmt_count = trip_fill(r, x, stmt);
+    x->sent_ms = now_ms(r);
+    x->writing = false;
+    return ath_host_->pg->query(r, &q, ran, x, e);
+}
+
+/* A trip is over. */
+static int sent(ath_task *t, struct run *x, ath_err *e)
+{
+    x->first += x->count;
+    if (x->first < x->script.count || (in_block(x) && !x->ends))
+        return send(t, x, e);
+    return finish(t, x, e);
 }
 
 static int opened(ath_task *t, const ath_done *d, ath_err *e)
@@ -316,30 +374,36 @@ static int opened(ath_task *t, const ath_done *d, ath_err *e)
         return d->rc;
     }
     x->session = d->session;
-    return next(t, x, e);
+    return send(t, x, e);
 }
 
-static int run_each(ath_req *r, struct run *x, ath_err *e)
+static bool one_trip(const struct run *x)
 {
-    ath_stmt stmt;
-    ath_query q = { .size = sizeof(q),
-                    .flags = ATH_PG_RAW,
-                    .stmt = &stmt,
-                    .stmt_size = sizeof(stmt),
-                    .timeout_ms = (uint32_t)config_of(r)->timeout_ms };
+    bool rows = false;
 
-    if (x->script.schema.n)
-        stmt = path_stmt(r, &x->script), q.stmt_count = 1;
-    return ath_host_->pg->open(r, &q, opened, x, e);
+    for (uint32_t i = 0; i < x->script.count; i++)
+        rows = rows || x->script.stmt[i].of.rows;
+    return x->script.count == 1 || (!x->script.each && !rows);
+}
+
+static void release(void *arg)
+{
+    struct run *x = arg;
+
+    buf_free(&x->body);
 }
 
 int run_start(ath_req *r, struct run *x, ath_err *e)
 {
-    x->body = BUF_ARENA(ath_arena_of(r));
+    ath_query q = { .size = sizeof(q),
+                    .flags = ATH_PG_RAW,
+                    .stmt_size = sizeof(ath_stmt),
+                    .timeout_ms = (uint32_t)config_of(r)->timeout_ms };
+
+    ath_host_->mem->own(ath_arena_of(r), x, release);
+    x->body = BUF_HEAP;
     buf_str(&x->body, x->head);
     buf_lit(&x->body, "[]");
     x->started_ms = now_ms(r);
-    if (x->script.each && x->script.count > 1)
-        return run_each(r, x, e);
-    return x->script.each ? run_alone(r, x, e) : run_together(r, x, e);
+    return one_trip(x) ? send(r, x, e) : ath_host_->pg->open(r, &q, opened, x, e);
 }

@@ -15,27 +15,27 @@ static int answer(ath_req *r, struct run *run, ath_err *e)
 {
     const struct sql *x = (const struct sql *)run;
     const struct script *s = &run->script;
-    struct buf b = run->body;
+    struct buf *b = &run->body;
 
     (void)e;
-    buf_json_str(&b, "db_name", x->database);
-    buf_json_int(&b, "duration_ms", (int64_t)run->took_ms);
-    buf_json_str(&b, "execution_mode",
+    buf_json_str(b, "db_name", x->database);
+    buf_json_int(b, "duration_ms", (int64_t)run->took_ms);
+    buf_json_str(b, "execution_mode",
                  s->each ? ATH_S("per_statement") : ATH_S("single_transaction"));
-    answer_preprocess(&b);
-    buf_json_int(&b, "returned_row_count", (int64_t)run->data_rows);
-    buf_json_int(&b, "rows_affected", (int64_t)run->affected);
+    answer_preprocess(b);
+    buf_json_int(b, "returned_row_count", (int64_t)run->data_rows);
+    buf_json_int(b, "rows_affected", (int64_t)run->affected);
     if (s->schema.n)
-        buf_json_str(&b, "schema_name", s->schema);
+        buf_json_str(b, "schema_name", s->schema);
     else
-        buf_lit(&b, ",\"schema_name\":null");
-    buf_json_int(&b, "statement_count", s->count);
-    answer_statements(&b, s);
-    buf_char(&b, '}');
-    buf_json_str(&b, "message", ATH_S("Successfully executed query"));
-    buf_json_str(&b, "status", ATH_S("success"));
-    buf_char(&b, '}');
-    return ath_reply(r, 200, "application/json", buf_view(&b));
+        buf_lit(b, ",\"schema_name\":null");
+    buf_json_int(b, "statement_count", s->count);
+    answer_statements(b, s);
+    buf_char(b, '}');
+    buf_json_str(b, "message", ATH_S("Successfully executed query"));
+    buf_json_str(b, "status", ATH_S("success"));
+    buf_char(b, '}');
+    return ath_reply(r, 200, "application/json", buf_view(b));
 }
 
 int query_sql(ath_req *r, ath_err *e)

@@ -68,6 +68,7 @@ struct sql_statement {
     struct sql_token verb; /* what it does: its first word; of WITH ... the one behind the list;
                             * of (select ...) that inside; kind 0: none */
     uint8_t control;       /* enum sql_control */
+    bool rows;             /* it may give many rows; else none, or the one of CALL */
     bool broken;
 };
 

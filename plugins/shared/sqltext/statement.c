@@ -9,6 +9,7 @@ struct reading {                  /* of one statement */
     bool routine;                 /* CREATE FUNCTION or PROCEDURE */
     bool listed;                  /* behind the bracket of a WITH list */
     bool chained;                 /* ... AND CHAIN */
+    bool returning;
     struct sql_token before;
 };
 
@@ -78,7 +79,28 @@ static void notice(struct reading *r, const struct sql_token *t, struct sql_stat
         r->depth--;
     r->listed = r->listed || (sql_sign(t, ")") && r->depth == 0);
     r->chained = r->chained || (sql_is(t, "CHAIN") && sql_is(&r->before, "AND"));
+    r->returning = r->returning || sql_is(t, "RETURNING");
     r->before = *t;
+}
+
+/* Whatever is not known to give none. */
+static bool gives_rows(const struct reading *r, const struct sql_statement *st)
+{
+    static const char *const changes[] = { "INSERT", "UPDATE", "DELETE", "MERGE" };
+    static const char *const others[] = {
+        "ALTER",    "ANALYZE",   "BEGIN",   "CALL",    "CLOSE",    "COMMENT",  "COMMIT", "CREATE",
+        "DECLARE",  "DISCARD",   "DO",      "DROP",    "END",      "GRANT",    "LISTEN", "LOCK",
+        "MOVE",     "NOTIFY",    "PREPARE", "REFRESH", "REINDEX",  "RELEASE",  "RESET",  "REVOKE",
+        "ROLLBACK", "SAVEPOINT", "SET",     "START",   "TRUNCATE", "UNLISTEN", "VACUUM", "ABORT",
+    };
+
+    for (size_t i = 0; i < ATH_COUNT(changes); i++)
+        if (sql_is(&st->verb, changes[i]))
+            return r->returning;
+    for (size_t i = 0; i < ATH_COUNT(others); i++)
+        if (sql_is(&st->verb, others[i]))
+            return false;
+    return true;
 }
 
 static enum sql_control control_of(const struct reading *r)
@@ -123,5 +145,6 @@ bool sql_statement(struct sql_scan *s, struct sql_statement *ret)
         ret->line_end = t.line_end;
     }
     ret->control = (uint8_t)control_of(&r);
+    ret->rows = gives_rows(&r, ret);
     return from != NULL;
 }

@@ -152,6 +152,28 @@ START_TEST(tokens_are_postgresql_s)
 }
 END_TEST
 
+START_TEST(what_may_give_rows_is_known)
+{
+    static const char *const yes = "select 1; (select 1); values (1); table t; show all; explain select 1; "
+                                   "fetch 1 from c; execute p; with a as (select 1) select 1; "
+                                   "insert into t values (1) RETURNING id; with a as (select 1) delete from t "
+                                   "returning 1; \"x\"; whatever";
+    static const char *const no = "insert into t select 1; update t set a = 1; delete from t; "
+                                  "with a as (select 1) insert into t select 1; create table t as select 1; "
+                                  "set a = 1; call p(); do $$ select 1 $$; vacuum; begin; commit; "
+                                  "refresh materialized view m; prepare p as select 1; merge into t using s on true "
+                                  "when matched then delete";
+    struct sql_scan s = { .text = str_of(yes), .line = 1 };
+    struct sql_statement st;
+
+    while (sql_statement(&s, &st))
+        ck_assert_msg(st.rows, "%.*s", STR_ARG(st.text));
+    s = (struct sql_scan){ .text = str_of(no), .line = 1 };
+    while (sql_statement(&s, &st))
+        ck_assert_msg(!st.rows, "%.*s", STR_ARG(st.text));
+}
+END_TEST
+
 START_TEST(a_nul_byte_is_a_byte)
 {
     struct sql_scan s = { .text = ATH_S("select 1\0;x"), .line = 1 };
@@ -165,4 +187,5 @@ START_TEST(a_nul_byte_is_a_byte)
 END_TEST
 
 SUITE("sqltext", scripts_are_cut_where_postgresql_cuts_them_G_17, tokens_are_postgresql_s,
+      what_may_give_rows_is_known,
       a_nul_byte_is_a_byte)
