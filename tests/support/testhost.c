@@ -26,6 +26,11 @@ static ath_str fake_text(const ath_rows *rows, uint32_t row, uint32_t col)
     return str_of(of(rows)->cell[row * of(rows)->columns + col]);
 }
 
+static uint64_t fake_affected(const ath_rows *rows)
+{
+    return of(rows)->count;
+}
+
 static const ath_rows *fake_next(const ath_rows *rows)
 {
     return fake_rows(of(rows)->next);
@@ -44,7 +49,8 @@ static const ath_pg_api fake_pg = { .size = sizeof(fake_pg),
                                     .count = fake_count,
                                     .columns = fake_columns,
                                     .text = fake_text,
-                                    .next = fake_next };
+                                    .next = fake_next,
+                                    .affected = fake_affected };
 
 static ath_host host = { .size = sizeof(host), .err = &err_api, .mem = &mem_api, .pg = &fake_pg };
 

@@ -205,8 +205,7 @@ static int in_sql(struct dp *dp, struct dp_sql *sql, const struct dp_node *node,
         buf_lit(&sql->text, "false");
         return 0;
     }
-    if ((rc = dp_array_text(dp, p->value, over, &text)) < 0 ||
-        (rc = left(dp, sql, node, p, s)) < 0)
+    if ((rc = dp_array_text(dp, p->value, over, &text)) < 0 || (rc = left(dp, sql, node, p, s)) < 0)
         return rc;
     buf_lit(&sql->text, " = ANY(");
     if (!dp_param(dp, sql, text, over))
