@@ -1,17 +1,12 @@
 /* The body of a fetch through JSON, names, the catalogue and the builder; then the answer from rows
-<<<<<<< HEAD
  * that come out of the same bytes; and the texts of REST filters and of SELECTs.
-=======
- * that come out of the same bytes; and the texts of REST filters, of
- * selections and of table names; any JSON as an order.
->>>>>>> 3c0d2f7 (tests: fuzzers of write bodies, of calls, of the grammars by themselves and of the server's side of the wire)
  *
  * A plan that was kept for the body must, with one byte of the body changed, match only when
  * reading the changed body gives the same statement with the same values.
  */
 #include "base/arena.h"
 #include "base/err.h"
-#include "statement.h"
+#include "dataplane/dataplane.h"
 #include "support/fakecatalog.h"
 #include "support/statement.h"
 #include "support/testhost.h"
@@ -67,11 +62,7 @@ static void fetch(ath_str text, const char *z, bool fold)
         dp_rights(&dp, &f.root, "read", &right);
         if (rc == 0 && dp_fetch_sql(&dp, &f, &q) == 0) {
             for (uint32_t i = 0; i < q.stmt_count; i++)
-<<<<<<< HEAD
                 statement_check(q.stmt[i].sql, i ? UINT32_MAX : q.sql.count);
-=======
-                check_statement(q.stmt[i].sql, i ? UINT32_MAX : q.sql.count);
->>>>>>> 3c0d2f7 (tests: fuzzers of write bodies, of calls, of the grammars by themselves and of the server's side of the wire)
             dp_digest_shape(&q, &f, h);
             dp_digest_values(&q, h);
             answer(&dp, &f, &q, z);
@@ -148,10 +139,9 @@ static void from_sql(ath_str text)
 
     arena_init(&a);
     err_reset(&e);
-    struct dp dp = { .arena = &a,
-                     .e = &e,
-                     .catalog = &fake_catalog_api,
-                     .snapshot = fake_catalog_recorded(&a) };
+    struct dp dp = {
+        .arena = &a, .e = &e, .catalog = &fake_catalog_api, .snapshot = fake_catalog_recorded(&a)
+    };
     if (dp_read_sql(&dp, text, &f) > 0 && dp_bind(&dp, &f.root) == 0 &&
         dp_fetch_sql(&dp, &f, &q) == 0)
         statement_check(q.stmt[0].sql, q.sql.count);
@@ -192,7 +182,7 @@ static void parts(ath_str text)
                      .select_code = "undefined_column",
                      .table_code = "invalid_schema_table_selector" };
     if (dp_read_table(&dp, text, &schema, &table) == 0)
-        must(table.n > 0 && str_find(table, 0) == table.n, "a table has a name");
+        statement_must(table.n > 0 && str_find(table, 0) == table.n, "a table has a name");
     dp_read_ref(&dp, text, &ref);
     dp_read_items(&dp, text, &node);
     if ((doc = json_read(text, JSON_ARENA(&a), 10000, &why))) {
@@ -215,11 +205,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size)
         plan(text, size + data[size / 2]);
     rest(text);
-<<<<<<< HEAD
     from_sql(text);
-=======
-    parts(text);
->>>>>>> 3c0d2f7 (tests: fuzzers of write bodies, of calls, of the grammars by themselves and of the server's side of the wire)
     free(z);
     return 0;
 }

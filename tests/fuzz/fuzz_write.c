@@ -7,8 +7,8 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "dataplane/write.h"
-#include "statement.h"
 #include "support/fakecatalog.h"
+#include "support/statement.h"
 #include "support/testhost.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -32,12 +32,13 @@ static void answer(struct dp *dp, const struct dp_write *w, const struct dp_chan
 
 static void check_change(const struct dp_write *w, const struct dp_change *c)
 {
-    must(c->stmt_count > 0 && c->stmt_count <= DP_CHANGES, "as many statements as there may be");
+    statement_must(c->stmt_count > 0 && c->stmt_count <= DP_CHANGES,
+                   "as many statements as there may be");
     for (uint32_t i = 0; i < c->stmt_count; i++) {
         const ath_stmt *s = &c->stmt[i];
-        check_statement(s->sql, s->param_count);
+        statement_check(s->sql, s->param_count);
         if (w->kind != DP_INSERT)
-            must(strstr(s->sql, " WHERE ") != NULL, s->sql);
+            statement_must(strstr(s->sql, " WHERE ") != NULL, s->sql);
     }
 }
 
@@ -65,7 +66,7 @@ static void write_body(ath_str text, const char *z, unsigned kind)
                              : dp_read_delete(&dp, body, &w);
         if (rc == 0) {
             rc = dp_bind_write(&dp, &w);
-            must(dp_write_rights(&dp, &w, &right) == 1, "one right");
+            statement_must(dp_write_rights(&dp, &w, &right) == 1, "one right");
         }
         if (rc == 0 && dp_write_sql(&dp, &w, &c) == 0) {
             check_change(&w, &c);
