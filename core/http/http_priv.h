@@ -70,6 +70,7 @@ enum {
     SET_GZIP = 256,              /* the answer goes out packed */
     SET_VARY = 512,              /* or would, had another client asked */
     SET_TIMED = 1024,            /* the request asks for Server-Timing */
+    SET_VARY_BY = 2048,          /* `vary` has more names */
 };
 
 struct exchange {
@@ -92,7 +93,7 @@ struct exchange {
     /* going out */
     int refused;                 /* the parser's own answer: a status without body */
     uint32_t set;                /* SET_* */
-    ath_str cache_id, cache_key;
+    ath_str cache_id, cache_key, vary;
     uint64_t declared;           /* SET_LENGTH: bytes that the stream must bring */
     size_t reply_at;             /* bytes of req.reply that were written */
     uint64_t taken;              /* bytes of the stream that were */

@@ -12,7 +12,7 @@
 #include "lib/json.h"
 
 #define DOCS_URL "https://docs.athena-cluster.com/docs/reference/errors/"
-enum { OUR_NUMBERS = 900 };     /* x900 and up are no numbers of the published catalogue: no page */
+enum { OUR_NUMBERS = 900 }; /* x900 and up are no numbers of the published catalogue: no page */
 
 static const struct {
     int status;
@@ -145,12 +145,14 @@ static void put_length(struct buf *b, struct exchange *x)
     put_number(b, ATH_S("content-length: "), said ? x->declared : r->reply.n);
 }
 
-/* How the answer is packed, and that it depends on what was asked for. */
-static void put_coding(struct buf *b, const struct exchange *x)
+/* What else the answer depends on: `b` ends with the Vary that all answers have. */
+static void put_vary(struct buf *b, const struct exchange *x)
 {
-    if (x->set & SET_GZIP)
-        buf_lit(b, "content-encoding: gzip\r\n");
-    buf_lit(b, "vary: Accept-Encoding\r\n");
+    b->n -= 2;
+    buf_str(b, x->vary);
+    if (x->set & SET_VARY)
+        buf_lit(b, ", Accept-Encoding");
+    buf_lit(b, "\r\n");
 }
 
 static void put_span(struct buf *b, const char *name, uint64_t from, uint64_t to)
@@ -182,11 +184,13 @@ static void put_timing(struct buf *b, const struct exchange *x)
         put_line(b, "timing-allow-origin", x->origin);
 }
 
-/* What few answers have. */
+/* What few answers have; right behind the lines that all have. */
 static void put_asked(struct buf *b, const struct exchange *x, uint32_t asked)
 {
-    if (asked & SET_VARY)
-        put_coding(b, x);
+    if (asked & (SET_VARY | SET_VARY_BY))
+        put_vary(b, x);
+    if (asked & SET_GZIP)
+        buf_lit(b, "content-encoding: gzip\r\n");
     if (asked & SET_TIMED)
         put_timing(b, x);
 }
@@ -256,10 +260,12 @@ void reply_head(struct buf *b, struct exchange *x, bool keep)
 {
     struct req *r = &x->req;
     struct http_loop *hl = r->conn->hl;
-    uint32_t asked = (x->set | hl->always) & (SET_VARY | SET_TIMED);
+    uint32_t asked = (x->set | hl->always) & (SET_VARY | SET_VARY_BY | SET_GZIP | SET_TIMED);
 
     put_status(b, r->status);
     buf_mem(b, hl->common.p, hl->common.n);
+    if (asked)
+        put_asked(b, x, asked);
     if (r->type.n)
         put_line(b, "content-type", r->type);
     put_length(b, x);
@@ -268,8 +274,6 @@ void reply_head(struct buf *b, struct exchange *x, bool keep)
     put_cache(b, x);
     put_cors(b, x);
     buf_mem(b, r->extra.p, r->extra.n);
-    if (asked)
-        put_asked(b, x, asked);
     if (!keep)
         buf_lit(b, "connection: close\r\n");
     else if (r->minor == 0)

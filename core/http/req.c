@@ -5,7 +5,7 @@
 
 #include "http/http_priv.h"
 
-enum { EXTRA_FIRST = 255 };     /* bytes of header lines that most answers do with */
+enum { EXTRA_FIRST = 255 }; /* bytes of header lines that most answers do with */
 
 /* ---- reading ---- */
 
@@ -289,18 +289,33 @@ static void set_ours(struct exchange *x, ath_str rest, ath_str value)
         x->set |= SET_CACHE_KEY, x->cache_key = arena_str(&x->req.task.arena, value);
 }
 
-/* What is nobody else's to set. A Vary adds to ours. */
+/* Names that the handler adds to ours. */
+static void vary_by(struct exchange *x, ath_str names)
+{
+    ath_arena *a = &x->req.task.arena;
+
+    x->set |= SET_VARY_BY;
+    x->vary = str_has_control(names)
+                  ? x->vary
+                  : arena_printf(a, "%.*s, %.*s", STR_ARG(x->vary), STR_ARG(names));
+}
+
+/* What is nobody else's to set. */
 static bool is_reserved(struct exchange *x, ath_str name, ath_str value)
 {
     if (str_is(name, "content-encoding"))
         x->set |= SET_CODED;
+    if (str_is(name, "vary")) {
+        vary_by(x, value);
+        return true;
+    }
     if (str_is(name, "content-length")) {
         if (str_u64(value, &x->declared))
             x->set |= SET_LENGTH;
         return true;
     }
-    return str_is(name, "date") || str_is(name, "server") ||
-           str_is(name, "connection") || str_is(name, "transfer-encoding");
+    return str_is(name, "date") || str_is(name, "server") || str_is(name, "connection") ||
+           str_is(name, "transfer-encoding");
 }
 
 void req_set(ath_req *t, const char *z, ath_str value)

@@ -45,7 +45,7 @@ class FormatsTest(unittest.TestCase):
             c.request(method, path, data, {"x-athena-client": "app", "x-athena-key": ADMIN_KEY,
                                            **{k.replace("_", "-"): v for k, v in headers.items()}})
             r = c.getresponse()
-            return r.status, {k.lower(): v for k, v in r.getheaders() if k.lower() != "vary"} | {"vary": r.msg.get_all("vary")}, r.read()
+            return r.status, {k.lower(): v for k, v in r.getheaders()}, r.read()
         finally:
             c.close()
 
@@ -87,7 +87,7 @@ class FormatsTest(unittest.TestCase):
     def test_get_data_takes_them_too(self):
         status, headers, body = self.ask(None, "GET", "/data?view=things&eq_column=id&eq_value=2&columns=id,name", accept="text/csv")
         self.assertEqual((status, body), (200, b"id,name\r\n2,\r\n"))
-        self.assertIn("Accept", headers["vary"])
+        self.assertTrue(headers["vary"].endswith(", Accept"))
 
     def test_the_cache_key_names_the_form(self):
         keys = {self.ask(ALL, accept=a)[1]["x-athena-cache-key"] for a in ("*/*", "text/csv", "application/x-ndjson")}

@@ -249,6 +249,8 @@ static int on_look(ath_req *r, ath_err *e)
         buf_printf(&b, "%.*s=%.*s;", STR_ARG(pair[i].name), STR_ARG(pair[i].value));
     req_set(r, "x-athena-cache-id", ATH_S("abc"));
     req_set(r, "x-bad", ATH_S("a\r\nb: c"));
+    req_set(r, "vary", ATH_S("Accept"));
+    req_set(r, "vary", ATH_S("X-Look"));
     req_set(r, "connection", ATH_S("upgrade"));
     return req_reply(r, 200, "text/plain", buf_view(&b));
 }

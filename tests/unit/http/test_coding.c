@@ -308,7 +308,7 @@ static void check_packed(const struct answer *a, const struct answer *plain)
     bool whole;
     struct buf b = unpacked(buf_view(&a->body), &whole);
 
-    ck_assert(has(a, "content-encoding: gzip\r\n") && has(a, "\r\nvary: Accept-Encoding\r\n"));
+    ck_assert(has(a, "content-encoding: gzip\r\n") && has(a, "-Headers, Accept-Encoding\r\n"));
     ck_assert(whole && b.n == plain->body.n && memcmp(b.p, plain->body.p, b.n) == 0);
     ck_assert(a->body.n < plain->body.n);
     buf_free(&b);
@@ -366,7 +366,7 @@ START_TEST(answers_that_are_not_packed)
     for (size_t i = 0; i < ATH_COUNT(one); i++) {
         struct answer a = get("GET", one[i].target, one[i].fields);
         ck_assert_msg(!has(&a, "content-encoding: gzip"), "%s", one[i].target);
-        ck_assert_msg(has(&a, "vary: Accept-Encoding") == one[i].vary, "%s", one[i].target);
+        ck_assert_msg(has(&a, ", Accept-Encoding\r\n") == one[i].vary, "%s", one[i].target);
         answer_free(&a);
     }
     lab_close();

@@ -72,7 +72,9 @@ START_TEST(fields_of_a_handler)
     ck_assert_str_eq(body(text), "GET|/look/a%2Fb|/look/{name}|a/b|127.0.0.1|q=1 2;r=&;s=;");
     ck_assert_str_eq(field(text, "x-athena-cache-id"), "abc");
     ck_assert_str_eq(field(text, "x-athena-cache-key"), "abc"); /* each mirrors the other */
-    ck_assert_str_eq(field(text, "x-bad"), "ab: c");            /* no line of its own */
+    ck_assert_str_eq(field(text, "vary"), "Origin, Access-Control-Request-Method, "
+                                          "Access-Control-Request-Headers, Accept, X-Look");
+    ck_assert_str_eq(field(text, "x-bad"), "ab: c"); /* no line of its own */
     ck_assert_str_eq(field(text, "connection"), "close");
     free(text);
     text = get("http://elsewhere/look/x?y=z", "");
@@ -245,7 +247,8 @@ START_TEST(the_envelope)
                "\"data\":{\"operation\":\"insert\","
                "\"details\":{\"constraint\":\"k\",\"trace_id\":\"%s\"}},\"success\":false}",
                id, id, id);
-    ck_assert_str_eq(body(text), want.p); /* neither DETAIL nor the reason: nobody asked, or is admin */
+    ck_assert_str_eq(body(text),
+                     want.p); /* neither DETAIL nor the reason: nobody asked, or is admin */
     free(text);
     buf_free(&want);
     text = get("/inside", "");
