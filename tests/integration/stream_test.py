@@ -141,6 +141,26 @@ class StreamTest(unittest.TestCase):
         wait_for("the trace line is in success.log", 5, line)
         self.assertIn("row_count=5000 ", line()[0])
 
+    def test_a_head_says_what_a_get_would(self):
+        path = "/data?view=mixed&eq_column=id&eq_value=5&limit="
+        with self.connect() as s:
+            text = b""
+            for limit in (5000, 10):
+                s.sendall(f"HEAD {path}{limit} HTTP/1.1\r\nHost: x\r\nx-athena-client: app\r\nx-athena-key: {ADMIN_KEY}\r\n\r\n".encode())
+                while text.count(b"\r\n\r\n") < (1 if limit == 5000 else 2):
+                    text += s.recv(65536)
+            self.assertEqual(text.count(b"HTTP/1.1 200"), 2)
+            self.assertNotIn(b"cache_key\":", text)
+        with self.connect() as s:  # a view without keys may have any number of rows
+            s.sendall(f"HEAD /data?view=breaks&eq_column=body&eq_value={'x' * 200}&limit=3900 HTTP/1.1\r\nHost: x\r\n"
+                      f"x-athena-client: app\r\nx-athena-key: {ADMIN_KEY}\r\n\r\n".encode())
+            got = s.recv(65536)
+            self.assertIn(b"200 OK", got)
+            self.assertIn(b"transfer-encoding: chunked", got)
+            self.assertTrue(got.endswith(b"\r\n\r\n"))
+            s.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertTrue(s.recv(65536).endswith(b"\r\n\r\npong"))
+
     # ---- memory ----
 
     def test_a_million_rows_need_little_memory(self):
