@@ -1,5 +1,5 @@
-/* Calls of functions: the bytes as the body of a request, as arguments alone, as a query string and as
- * the name in the path, through reading, choosing, the statement, and the answer.
+/* Calls of functions: the bytes as the body of a request, as arguments alone, as a query string and
+ * as the name in the path, through reading, choosing, the statement, and the answer.
  *
  * What must hold of every statement: its quotes are balanced, no byte stands outside of them that
  * names and keywords do not have, and its parameters are numbered from 1 without a gap.
@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "dataplane/call.h"
+#include "dataplane/writer.h"
 #include "support/fakecatalog.h"
 #include "support/statement.h"
 #include "support/testhost.h"
@@ -20,7 +21,7 @@ static void answer(struct dp *dp, const struct dp_call *c, const char *text)
     const char *cell[2 * (DP_ITEMS + 2)];
     struct fake_rows rows = { column, c->q.counted ? 2 : 0, 2, cell, NULL };
     struct buf b = dp_buf(dp);
-    struct dp_called called;
+    struct dp_writer w;
 
     for (uint32_t i = 0; i < rows.columns; i++)
         column[i] = (ath_column){ ATH_S("n"), 20, 0, 0, 0 };
@@ -30,7 +31,13 @@ static void answer(struct dp *dp, const struct dp_call *c, const char *text)
             (ath_column){ i->key, types[rows.columns % ATH_COUNT(types)], 0, 0, 0 };
     for (uint32_t i = 0; i < 2 * rows.columns; i++)
         cell[i] = i % 5 == 4 ? NULL : i < 2 && c->q.counted ? "1" : text;
-    dp_call_rows(dp, c, fake_rows(&rows), &called, &b);
+    for (enum dp_format format = DP_JSON; format <= DP_CSV; format++) {
+        struct dp_answer a = dp_call_answer(c, format);
+        dp_writer_begin(&w, dp, &c->f, &c->q, fake_rows(&rows), &a, &b);
+        if (c->q.rows)
+            dp_writer_rows(&w, fake_rows(&rows), &b);
+        dp_writer_end(&w, &b);
+    }
 }
 
 static void go(struct dp *dp, int rc, struct dp_call *c, const char *text)
@@ -72,10 +79,9 @@ static void call(ath_str text, const char *z, unsigned how)
 
     arena_init(&a);
     err_reset(&e);
-    struct dp dp = { .arena = &a,
-                     .e = &e,
-                     .catalog = &fake_catalog_api,
-                     .snapshot = fake_catalog_recorded(&a) };
+    struct dp dp = {
+        .arena = &a, .e = &e, .catalog = &fake_catalog_api, .snapshot = fake_catalog_recorded(&a)
+    };
     if (how < ATH_COUNT(path)) {
         const struct json *body = json_read(text, JSON_ARENA(&a), 10000, &why);
         if (body)

@@ -199,6 +199,19 @@ class RpcTest(unittest.TestCase):
         self.assertEqual(self.call("nums", select="n:nums", limit=1), [{"n": 1}])
         self.assertEqual(len(self.call("many", {"n": 5000})), 5000)
 
+    def test_large_results_come_in_pieces_and_in_other_formats(self):
+        ask = {"function": "many", "args": {"n": 30000}, "count": "exact"}
+        a = self.ask(ask)
+        self.assertEqual((len(self.data(a)), a.json["count"], a.headers["transfer-encoding"]), (30000, 30000, "chunked"))
+        self.assertEqual(a.json["data"][-1]["id"], 30000)
+        take = lambda body, accept: self.server.request("POST", "/gateway/rpc", body, {  # noqa: E731
+            "x-athena-client": "app", "x-athena-key": ADMIN_KEY, "accept": accept})
+        a = take(ask, "application/x-ndjson")
+        self.assertEqual((len(a.body.splitlines()), a.headers["x-athena-count"]), (30000, "30000"))
+        self.assertEqual(take({"function": "nums"}, "application/x-ndjson").body, "1\n2\n3\n4\n5\n")
+        self.assertEqual(take({"function": "nums", "limit": 2}, "text/csv").body, "nums\r\n1\r\n2\r\n")
+        self.assertEqual(take({"function": "give_pair"}, "text/csv").body, "a,b\r\n1,x\r\n")
+
     def test_rows_embed_what_refers_to_them(self):
         self.assertEqual(self.call("orders_between", {"low": 3, "high": 4}, select="id,lines(what)"),
                          [{"id": 3, "lines": [{"what": "a"}, {"what": "b"}]}, {"id": 4, "lines": [{"what": "c"}]}])

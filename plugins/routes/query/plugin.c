@@ -18,6 +18,8 @@ static const ath_field fields[] = {
             "Most rows that a call of a function, or a SELECT of a caller who may not run SQL, may "
             "ask for. 0: any number.",
             .alias = "gateway.max_rows", .flags = ATH_CF_RELOAD),
+    ATH_INT(T, pieces_above, "pieces_above", "1000", "0..1000000",
+            "The rows of a call that may be more than these are sent in pieces, in bounded memory."),
     ATH_BOOL(T, get_volatile, "rpc_get_allow_volatile", "true",
              "Let GET /rpc/{function_name} call functions that are volatile, which may write.",
              .alias = "gateway.rpc_get_allow_volatile", .flags = ATH_CF_RELOAD),

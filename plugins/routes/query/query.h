@@ -18,6 +18,7 @@ struct query_config {
     uint64_t max_body_bytes;   /* of /gateway/query */
     uint64_t max_result_bytes; /* of the rows of one answer, as JSON; 0: any */
     int64_t max_rows;          /* as of a fetch; 0: any number */
+    int64_t pieces_above;      /* more rows of a call than these are sent in pieces */
     int32_t get_volatile;      /* GET may call functions that may write */
 };
 

@@ -12,6 +12,7 @@
 #include "query.h"
 
 #include "dataplane/call.h"
+#include "dataplane/sender.h"
 
 struct rpc {
     struct dp_ask ask;
@@ -20,6 +21,7 @@ struct rpc {
     ath_str path; /* {function_name}; empty: the body has it */
     bool get;
     const ath_rows *rows; /* kept while the cache is told */
+    struct dp_sender sender;
 };
 
 static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
@@ -29,16 +31,33 @@ static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
 
 /* ---- the answer ---- */
 
+/* A count, which only JSON has a place for in the body. */
+static void show_count(ath_req *r, const struct dp_answer *a)
+{
+    char room[STR_U64_ROOM];
+
+    if (a->count < 0)
+        return;
+    note(r, "count", str_from_u64((uint64_t)a->count, room), ATH_V_NUMBER);
+    if (a->format != DP_JSON)
+        ath_host_->req->set(r, "x-athena-count", str_from_u64((uint64_t)a->count, room));
+}
+
 static int reply_rows(ath_req *r, struct rpc *x, ath_err *e)
 {
     struct dp dp = { .arena = ath_arena_of(r), .e = e };
+    struct dp_answer *a = &x->sender.a;
     struct buf b = BUF_ARENA(dp.arena);
     char room[STR_U64_ROOM];
-    struct dp_called called;
+    struct dp_writer w;
 
-    dp_call_rows(&dp, &x->c, x->rows, &called, &b);
-    note(r, "row_count", str_from_u64(called.row_count, room), ATH_V_NUMBER);
-    return ath_reply(r, 200, "application/json", buf_view(&b));
+    dp_writer_begin(&w, &dp, &x->c.f, &x->c.q, x->rows, a, &b);
+    if (x->c.q.rows)
+        dp_writer_rows(&w, x->rows, &b);
+    dp_writer_end(&w, &b);
+    show_count(r, a);
+    note(r, "row_count", str_from_u64(w.rows, room), ATH_V_NUMBER);
+    return ath_reply(r, 200, dp_format_type(a->format), buf_view(&b));
 }
 
 static int told(ath_task *t, const ath_done *d, ath_err *e)
@@ -48,16 +67,65 @@ static int told(ath_task *t, const ath_done *d, ath_err *e)
 
 static int answer(ath_req *r, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
 {
-    const struct query_state *s = ath_state_of(r);
     struct rpc *x = (struct rpc *)ask;
     int rc = 1;
 
     x->rows = rows;
-    if (x->c.function->volatility == 'v' && s->cache) {
+    if (x->c.function->volatility == 'v') {
         x->rows = ath_host_->pg->keep(r, rows);
-        rc = s->cache->changed(r, NULL, 0, told, x, e);
+        rc = run_changed(r, told, x, e);
     }
     return rc == 1 ? reply_rows(r, x, e) : rc;
+}
+
+static int whole(ath_req *r, void *arg, const ath_rows *rows, ath_err *e)
+{
+    return answer(r, arg, rows, e);
+}
+
+static void head(ath_req *r, void *arg, const struct dp_answer *a)
+{
+    (void)arg;
+    show_count(r, a);
+}
+
+static int answer_pieces(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+{
+    return dp_sender_start(t, &((struct rpc *)ask)->sender, rows, e);
+}
+
+/* What a volatile function gives is held back whole: it is answered when it is committed and the
+ * caches know. */
+static bool goes_in_pieces(ath_req *r, const struct rpc *x)
+{
+    const struct query_config *cfg = ath_config_of(r);
+    const struct dp_call *c = &x->c;
+
+    return c->function->set && c->function->volatility != 'v' && c->q.rows &&
+           (c->f.root.limit < 0 || c->f.root.limit > cfg->pieces_above);
+}
+
+static void prepare(ath_req *r, struct rpc *x)
+{
+    const struct query_config *cfg = ath_config_of(r);
+    ath_str accept = ath_header(r, "accept");
+    bool pieces = goes_in_pieces(r, x);
+
+    x->sender = (struct dp_sender){
+        .arg = x,
+        .whole = whole,
+        .head = head,
+        .f = &x->c.f,
+        .q = &x->c.q,
+        .a = dp_call_answer(&x->c, accept.n ? dp_format_of(accept) : DP_JSON),
+    };
+    x->ask.answer = pieces ? answer_pieces : answer;
+    x->ask.query.flags = x->c.q.stmt[0].flags;
+    x->ask.query.stmt = x->c.q.stmt;
+    x->ask.query.stmt_count = x->c.q.stmt_count;
+    if (pieces)
+        dp_sender_ask(&x->sender, &x->ask.query);
+    x->ask.query.timeout_ms = (uint32_t)cfg->timeout_ms;
 }
 
 /* ---- the way there ---- */
@@ -138,7 +206,6 @@ static int allow(ath_req *r, struct rpc *x, ath_err *e)
 
 static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
 {
-    const struct query_config *cfg = ath_config_of(r);
     struct rpc *x = (struct rpc *)ask;
     struct dp *dp = &x->reading;
     int rc, allowed;
@@ -151,10 +218,7 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     ask->unknown = dp->unknown;
     if (rc < 0 || (rc = may_get(r, x, e)) < 0 || (rc = dp_call_sql(dp, &x->c)) < 0)
         return rc;
-    ask->query.flags = x->c.q.stmt[0].flags;
-    ask->query.stmt = x->c.q.stmt;
-    ask->query.stmt_count = x->c.q.stmt_count;
-    ask->query.timeout_ms = (uint32_t)cfg->timeout_ms;
+    prepare(r, x);
     return 0;
 }
 
@@ -166,7 +230,6 @@ static int call(ath_req *r, ath_str path, bool get, ath_err *e)
     x->ask.catalog = s->catalog;
     x->ask.read = read_request;
     x->ask.bind = bind;
-    x->ask.answer = answer;
     x->path = path;
     x->get = get;
     return dp_ask(r, &x->ask, e);

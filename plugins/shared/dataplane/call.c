@@ -445,75 +445,7 @@ int dp_call_sql(struct dp *dp, struct dp_call *c)
 
 /* ---- the answer ---- */
 
-static void put_row(struct buf *b, const ath_rows *rows, uint32_t row, uint32_t skip,
-                    const struct dp_call *c, const ath_str *prefix, const struct typed *type,
-                    uint32_t n)
+struct dp_answer dp_call_answer(const struct dp_call *c, enum dp_format format)
 {
-    if (c->bare) {
-        buf_typed(b, type[0], ath_cell(rows, row, skip));
-        return;
-    }
-    buf_char(b, '{');
-    for (uint32_t i = 0; i < n; i++) {
-        buf_str(b, i ? prefix[i] : str_after(prefix[i], 1));
-        buf_typed(b, type[i], ath_cell(rows, row, skip + i));
-    }
-    buf_char(b, '}');
-}
-
-/* ,"key": of each column, once. */
-static void prefixes(const struct dp *dp, const struct dp_call *c, const ath_column *of, uint32_t n,
-                     ath_str *prefix, struct typed *type)
-{
-    const struct dp_item *i = c->f.root.item;
-    bool star = i->star;
-
-    for (uint32_t k = 0; k < n; k++) {
-        struct buf b = dp_buf(dp);
-        buf_char(&b, ',');
-        buf_json(&b, star || !i ? of[k].name : i->key);
-        buf_char(&b, ':');
-        prefix[k] = buf_view(&b);
-        type[k] = typed_of(of[k].type);
-        i = star || !i ? i : i->next;
-    }
-}
-
-static void put_rows(struct dp *dp, const struct dp_call *c, const ath_rows *rows, uint32_t count,
-                     struct buf *b)
-{
-    const ath_column *of;
-    uint32_t skip = c->q.counted ? 2 : 0, n = ath_host_->pg->columns(rows, &of);
-    ath_str *prefix;
-    struct typed *type;
-
-    n = n > skip ? n - skip : 0;
-    prefix = dp_new(dp, (n + 1) * sizeof(*prefix));
-    type = dp_new(dp, (n + 1) * sizeof(*type));
-    prefixes(dp, c, of + skip, n, prefix, type);
-    for (uint32_t i = 0; i < count; i++) {
-        if (i)
-            buf_char(b, ',');
-        put_row(b, rows, i, skip, c, prefix, type, n);
-    }
-}
-
-void dp_call_rows(struct dp *dp, const struct dp_call *c, const ath_rows *rows,
-                  struct dp_called *ret, struct buf *b)
-{
-    uint32_t count = c->q.rows ? ath_host_->pg->count(rows) : 0;
-
-    if (c->q.counted && count && !ath_cell(rows, 0, 1).p)
-        count = 0; /* the count alone: no row joined it */
-    ret->row_count = count;
-    ret->count = -1;
-    buf_char(b, '{');
-    if (c->f.count == DP_COUNT_EXACT && str_i64(ath_cell(rows, 0, 0), &ret->count))
-        buf_json_int(b, "count", ret->count);
-    buf_json_key(b, "data");
-    buf_char(b, '[');
-    put_rows(dp, c, rows, count, b);
-    buf_lit(b, "],\"message\":\"Function returned ");
-    buf_u64(b, count);
-    buf_lit(b, " rows\",\"status\":\"success\"}");
+    return (struct dp_answer){ .format = format, .body = DP_BODY_CALL, .values = c->bare };
 }

@@ -4,7 +4,7 @@
  *     dp_read_call(&dp, body, ...)     what is asked, by names          no catalogue needed
  *     dp_bind_call(&dp, &c)            which signature, what it gives   needs dp.snapshot
  *     dp_call_sql(&dp, &c)             one statement and its values     a pure function
- *     dp_call_rows(...)                its result as JSON
+ *     dp_call_answer(&c, format)       what becomes of its result
  *
  * The statement:
  *
@@ -49,14 +49,8 @@ uint32_t dp_call_rights(struct dp *dp, const struct dp_call *c, const ath_right 
 
 int dp_call_sql(struct dp *dp, struct dp_call *c);
 
-struct dp_called {               /* set by dp_call_rows() */
-    uint32_t row_count;
-    int64_t count;               /* < 0: none was asked for */
-};
-
-/* The whole body of a 200 answer, into `b`. */
-void dp_call_rows(struct dp *dp, const struct dp_call *c, const ath_rows *rows,
-                  struct dp_called *ret, struct buf *b);
+/* What the writer (writer.h) makes of the result. */
+struct dp_answer dp_call_answer(const struct dp_call *c, enum dp_format format);
 
 /* ---- inside ---- */
 

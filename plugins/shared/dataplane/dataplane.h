@@ -301,9 +301,17 @@ enum dp_format {
     DP_CSV                       /* RFC 4180: a line of keys, then PostgreSQL's text; null is nothing */
 };
 
+enum dp_body {                   /* JSON: what stands beside the rows; dp_fetch_rows() has the first */
+    DP_BODY_FETCH,               /* {"cache_key", "count", "data", "message", "status"} */
+    DP_BODY_CALL,                /* {"count", "data", "message", "status"} */
+    DP_BODY_DATA                 /* {"data"} */
+};
+
 struct dp_answer {
     ath_str cache_key;           /* 64 hex digits */
     enum dp_format format;
+    enum dp_body body;           /* this and `values` count for the writer (writer.h) */
+    bool values;                 /* JSON: the first column of each row, no object */
     bool strip_nulls;
     bool bare;                   /* JSON in pieces: the array of rows alone */
     int64_t planned;             /* in pieces: of a planned or estimated count */

@@ -337,6 +337,23 @@ int dp_fetch_rows(struct dp *dp, const struct dp_fetch *f, const struct dp_query
 
 /* ---- in pieces ---- */
 
+static void json_begin(const struct dp_writer *w, const struct dp_answer *a, struct buf *b)
+{
+    if (w->bare) {
+        buf_char(b, '[');
+        return;
+    }
+    if (w->body == DP_BODY_FETCH) {
+        head_write(b, a);
+        return;
+    }
+    buf_char(b, '{');
+    if (w->body == DP_BODY_CALL && a->count >= 0)
+        buf_json_int(b, "count", a->count);
+    buf_json_key(b, "data");
+    buf_char(b, '[');
+}
+
 void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *f,
                      const struct dp_query *q, const ath_rows *first, struct dp_answer *a,
                      struct buf *b)
@@ -349,6 +366,8 @@ void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *
                              .format = a->format,
                              .strip = a->strip_nulls,
                              .bare = a->bare,
+                             .body = a->body,
+                             .values = a->values,
                              .planned = a->planned };
     w->columns = n > w->skip ? n - w->skip : 0;
     w->column = dp_new(dp, (w->columns + 1) * sizeof(*w->column));
@@ -356,10 +375,8 @@ void dp_writer_begin(struct dp_writer *w, struct dp *dp, const struct dp_fetch *
     a->count = f->count == DP_COUNT_PLANNED ? a->planned : -1;
     if (f->count == DP_COUNT_EXACT)
         str_i64(ath_cell(first, 0, 0), &a->count);
-    if (w->format == DP_JSON && w->bare)
-        buf_char(b, '[');
-    else if (w->format == DP_JSON)
-        head_write(b, a);
+    if (w->format == DP_JSON)
+        json_begin(w, a, b);
     else if (w->format == DP_CSV)
         csv_keys(b, dp, w);
 }
@@ -368,6 +385,8 @@ void dp_writer_rows(struct dp_writer *w, const ath_rows *rows, struct buf *b)
 {
     uint32_t n = ath_host_->pg->count(rows);
 
+    if (w->skip && n && !ath_cell(rows, 0, 1).p)
+        n = 0; /* the count alone: no row joined it */
     for (uint32_t i = 0; i < n; i++, w->rows++) {
         size_t from = b->n + (w->format == DP_JSON && w->rows);
         if (w->format == DP_CSV) {
@@ -375,7 +394,10 @@ void dp_writer_rows(struct dp_writer *w, const ath_rows *rows, struct buf *b)
         } else {
             if (from > b->n)
                 buf_char(b, ',');
-            row_write(b, rows, i, w->skip, w->column, w->columns, w->strip);
+            if (w->values)
+                buf_typed(b, w->column->type, ath_cell(rows, i, w->skip));
+            else
+                row_write(b, rows, i, w->skip, w->column, w->columns, w->strip);
             if (w->format == DP_NDJSON)
                 one_line(b, from);
         }
@@ -391,10 +413,15 @@ void dp_writer_end(struct dp_writer *w, struct buf *b)
     buf_char(b, ']');
     if (w->bare)
         return;
-    if (w->f->count == DP_COUNT_ESTIMATED)
+    if (w->body == DP_BODY_FETCH && w->f->count == DP_COUNT_ESTIMATED)
         buf_json_int(b, "count", estimate(w->f, w->planned, w->rows));
-    message_write(b, w->rows);
-    buf_lit(b, ",\"status\":\"success\"}");
+    if (w->body == DP_BODY_FETCH)
+        message_write(b, w->rows);
+    else if (w->body == DP_BODY_CALL)
+        buf_printf(b, ",\"message\":\"Function returned %llu rows\"", (unsigned long long)w->rows);
+    if (w->body != DP_BODY_DATA)
+        buf_lit(b, ",\"status\":\"success\"");
+    buf_char(b, '}');
 }
 
 void dp_rows_json(struct dp *dp, const struct dp_fetch *f, const ath_rows *rows, uint32_t hidden,

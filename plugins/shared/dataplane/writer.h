@@ -5,8 +5,8 @@
  *     dp_writer_rows(&w, rows, &b)                    any number of times
  *     dp_writer_end(&w, &b)                           what comes behind them
  *
- * dp_fetch_rows() does the same with one result, and groups it: what both write of the same rows is
- * the same, byte by byte. Only an estimated count stands behind the rows when they come in pieces,
+ * A result that is whole is one piece. dp_fetch_rows() does the same with it for a fetch, and groups
+ * it: what both write of the same rows is the same, byte by byte. Only an estimated count stands behind the rows when they come in pieces,
  * because it depends on how many there are.
  */
 #ifndef PLUGINS_SHARED_WRITER_H
@@ -26,7 +26,8 @@ struct dp_writer {
     uint32_t columns;            /* that are shown */
     uint32_t skip;               /* before them in each row: the count, and "is a row" */
     enum dp_format format;
-    bool strip, bare;
+    enum dp_body body;
+    bool strip, bare, values;
     uint64_t rows;               /* written so far */
     int64_t planned;             /* of an estimated count */
 };

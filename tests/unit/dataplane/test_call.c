@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "dataplane/call.h"
+#include "dataplane/writer.h"
 #include "support/check_main.h"
 #include "support/fakecatalog.h"
 #include "support/testhost.h"
@@ -200,20 +201,31 @@ END_TEST
 
 /* ---- results ---- */
 
-static void answer(const char *line, const struct fake_rows *rows, const char *expected)
+static void answer_as(enum dp_format format, const char *line, const struct fake_rows *rows,
+                      const char *expected)
 {
     const struct dp_limits limits = { 0 };
     struct dp dp = dp_new_one();
     struct buf b = BUF_HEAP;
-    struct dp_called called;
+    struct dp_answer a;
+    struct dp_writer w;
     struct dp_call c;
 
     ck_assert_msg(read_line(&dp, str_of(line), &limits, &c) == 0 && dp_bind_call(&dp, &c) == 0 &&
                       dp_call_sql(&dp, &c) == 0, "%s: %s", line, error.message);
-    dp_call_rows(&dp, &c, fake_rows(rows), &called, &b);
+    a = dp_call_answer(&c, format);
+    dp_writer_begin(&w, &dp, &c.f, &c.q, fake_rows(rows), &a, &b);
+    if (c.q.rows)
+        dp_writer_rows(&w, fake_rows(rows), &b);
+    dp_writer_end(&w, &b);
     ck_assert_str_eq(b.p, expected);
     buf_free(&b);
     reset();
+}
+
+static void answer(const char *line, const struct fake_rows *rows, const char *expected)
+{
+    answer_as(DP_JSON, line, rows, expected);
 }
 
 START_TEST(values_are_bare_and_rows_are_objects)
@@ -237,6 +249,12 @@ START_TEST(values_are_bare_and_rows_are_objects)
            "{\"count\":5,\"data\":[1,2],\"message\":\"Function returned 2 rows\",\"status\":\"success\"}");
     answer("GET nums?", &c0,
            "{\"data\":[],\"message\":\"Function returned 0 rows\",\"status\":\"success\"}");
+    answer("GET nums?head=true&count=exact", &c2,
+           "{\"count\":5,\"data\":[],\"message\":\"Function returned 0 rows\",\"status\":\"success\"}");
+    answer_as(DP_NDJSON, "GET list?v=1", &r, "1\n2\n");
+    answer_as(DP_CSV, "GET list?v=1", &r, "list\r\n1\r\n2\r\n");
+    answer_as(DP_CSV, "GET nums?count=exact", &c2, "nums\r\n1\r\n2\r\n");
+    answer_as(DP_NDJSON, "POST we\"ird {\"my arg\":1}", &w, "{\"a\":7,\"b\\\"\":null}\n");
 }
 END_TEST
 
