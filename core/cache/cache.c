@@ -11,7 +11,7 @@
  * Nothing here outlives the task but what waits in Redis' line, which ends in its time and holds the
  * task's memory until then.
  */
-#include "cache/cache.h"
+#include "cache/cache_priv.h"
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -23,7 +23,7 @@
 #include "log/log.h"
 #include "log/metric.h"
 
-enum { OVER = 1, WAITS = 0, TICKET_MAGIC = 0x71c4e701, OUTCOMES = ATH_CACHE_BYPASSED + 1 };
+enum { OVER = 1, WAITS = 0, TICKET_MAGIC = 0x71c4e701 };
 
 struct ticket {
     uint32_t magic;
@@ -61,7 +61,7 @@ static struct {
     uint64_t ttl_ms, wait_ms, entry_bytes;
 } config;
 
-static atomic_uint_fast64_t outcomes[OUTCOMES], changes, changes_all, stored, shared;
+static atomic_uint_fast64_t outcomes[CACHE_OUTCOMES], changes, changes_all, stored, shared;
 
 /* ---- tickets ---- */
 
@@ -369,7 +369,8 @@ static const ath_relation_name *copy_names(ath_arena *a, const ath_relation_name
 {
     ath_relation_name *to = arena_raw(a, n * sizeof(*to));
 
-    memcpy(to, from, n * sizeof(*to));
+    if (n)
+        memcpy(to, from, n * sizeof(*to));
     return to;
 }
 
@@ -544,6 +545,7 @@ void cache_start(const struct cache_options *o)
     memory_start(&limits);
     flight_start();
     place_start(false);
+    metric_source(cache_metrics, NULL);
     config.on = true;
 }
 
@@ -569,6 +571,16 @@ void cache_loop_fini(ath_loop *l)
 {
     if (config.on)
         remote_loop_fini(l);
+}
+
+void cache_read_counts(struct cache_counts *ret)
+{
+    for (size_t i = 0; i < CACHE_OUTCOMES; i++)
+        ret->outcome[i] = atomic_load(&outcomes[i]);
+    ret->changes = atomic_load(&changes);
+    ret->changes_all = atomic_load(&changes_all);
+    ret->stored = atomic_load(&stored);
+    ret->shared = atomic_load(&shared);
 }
 
 void cache_warm(void)

@@ -10,8 +10,6 @@
 
 #include "db/client.h"
 
-struct buf;
-
 struct cache_options {
     uint64_t entries, bytes, entry_bytes, ttl_ms, wait_ms;
     ath_str  redis_url;          /* empty: none */
@@ -29,8 +27,5 @@ void cache_stop(void);           /* after the loops have stopped, before the dat
 void cache_loop_init(ath_loop *l); /* on that loop's thread */
 void cache_loop_fini(ath_loop *l);
 void cache_warm(void);           /* reads what it needs of every client, in the background */
-
-/* Its part of the metrics. */
-void cache_metrics(struct buf *b, void *arg);
 
 #endif

@@ -195,7 +195,7 @@ static void tokens_done(struct redis_ask *ask, const struct redisReply *reply, i
 static bool same_question(const struct token_ask *a, const struct token_ask *b)
 {
     return a->database == b->database && a->n == b->n &&
-           memcmp(a->unit, b->unit, a->n * sizeof(*a->unit)) == 0;
+           (a->n == 0 || memcmp(a->unit, b->unit, a->n * sizeof(*a->unit)) == 0);
 }
 
 static void flush(void *arg)

@@ -207,6 +207,59 @@ class Athena:
         return self.process.returncode
 
 
+class Redis:
+    """A private redis-server that keeps nothing, or, with `folder` kept, what it was told to save."""
+    def __init__(self, folder, *more):
+        os.makedirs(folder, exist_ok=True)
+        self.folder, self.port, self.more = folder, free_port(), more
+        self.start()
+
+    def start(self):
+        self.output = open(f"{self.folder}/output", "a")
+        self.process = subprocess.Popen(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder,
+                                         "--save", "", *self.more], stdout=self.output, stderr=subprocess.STDOUT,
+                                        stdin=subprocess.DEVNULL, cwd=self.folder)
+        wait_for("redis-server answers", 10, lambda: self.answers())
+
+    def answers(self):
+        try:
+            return self.run("PING") == "PONG"
+        except OSError:
+            return False
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}"
+
+    def run(self, *words):
+        """One command; its answer as text, None for a nil, a list of an array (not nested)."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+            s.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w.encode()), w.encode()) for w in words))
+            f = s.makefile("rb")
+
+            def read():
+                line = f.readline().decode().rstrip("\r\n")
+                if line[:1] == "$":
+                    return None if line == "$-1" else f.read(int(line[1:]) + 2)[:-2].decode(errors="replace")
+                if line[:1] == "*":
+                    return [read() for _ in range(int(line[1:]))]
+                return line[1:]
+            return read()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.output.close()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.kill()
+
+
 class Lab:
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="athena-lab-")
@@ -230,6 +283,10 @@ class Lab:
 
     def postgres(self, **kw):
         self.things.append(Postgres(self.place("pg"), **kw))
+        return self.things[-1]
+
+    def redis(self, *more):
+        self.things.append(Redis(self.place("redis"), *more))
         return self.things[-1]
 
     def athena(self, clients, plugins=("routes-meta", "routes-gateway", "routes-query", "routes-public", "sink-file"), more="", wait=True, config=None, **kw):
