@@ -163,8 +163,11 @@ static void add_one(struct database *d, uint32_t unit)
             untold[i].number = ++untold_number;
             return;
         }
-    if (atomic_load(&untold_n) == UNTOLD_MOST)
+    if (atomic_load(&untold_n) == UNTOLD_MOST) {
         shorten();
+        add_one(d, unit); /* which may say it already */
+        return;
+    }
     untold[atomic_load(&untold_n)] = (struct untold){ d, unit, ++untold_number };
     atomic_fetch_add(&untold_n, 1);
 }
