@@ -206,6 +206,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         plan(text, size + data[size / 2]);
     rest(text);
     from_sql(text);
+    parts(text);
     free(z);
     return 0;
 }

@@ -69,10 +69,10 @@ static void tail(ath_req *r, const struct write *x, uint64_t affected,
     if (x->kind != DP_UPDATE)
         member(b, "resource_id", x->kind == DP_INSERT ? done->id : id_text(x));
     member(b, "status", ATH_S("success"));
-    if (x->kind != DP_UPDATE)
+    if (x->kind != DP_UPDATE) {
         buf_json_bool(b, "success", true);
-    if (x->kind == DP_INSERT)
         member(b, "table_name", change_table(r, &x->c));
+    }
     buf_char(b, '}');
 }
 
