@@ -16,12 +16,17 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "db/db_priv.h"
+#include "db/direct.h"
 #include "db/query.h"
 #include "db/snapshot.h"
 #include "lib/text.h"
 #include "log/log.h"
 
 enum { CHECK_MS = 30000, READ_APART_MS = 1000, STAMP_APART_MS = 50 };
+
+/* Of all catalogues: what is made from one is never taken for another's, not even when that lies in
+ * the same place. */
+static atomic_uint_fast64_t versions;
 
 struct held { /* a snapshot in the hands of one loop */
     ath_snapshot *snapshot;
@@ -42,7 +47,6 @@ struct db_catalog {
     struct seat *seat;    /* by loop index */
     pthread_mutex_t lock; /* guards what follows */
     ath_snapshot *now;
-    uint64_t version;
     struct list waiting;
     bool reading;
     bool stale; /* the stamp says nothing: another database */
@@ -147,7 +151,7 @@ static void reading_over(struct db_catalog *k, ath_snapshot *fresh, int rc, cons
 
     pthread_mutex_lock(&k->lock);
     if (fresh) {
-        fresh->version = ++k->version;
+        fresh->version = atomic_fetch_add(&versions, 1) + 1;
         before = k->now;
         k->now = fresh;
         k->stale = false;
@@ -183,6 +187,7 @@ static void reading_gone(void *arg)
 
     if (!r->over)
         reading_end(r, NULL, err_fail(&e, ATH_E_CANCELED, "reading the catalogue was stopped"), &e);
+    client_unref(r->catalog->client);
 }
 
 static int end_task(ath_task *t)
@@ -222,7 +227,6 @@ static int read_whole(ath_task *t, struct reading *r, ath_err *e)
     ath_query q = snapshot_query;
     int rc;
 
-    q.client = str_of(r->catalog->client->name);
     rc = db_query(t, &q, whole_done, r, e);
     if (rc == 0)
         return 0;
@@ -251,7 +255,6 @@ static int read_stamp(ath_task *t, struct reading *r, ath_err *e)
     ath_query q = stamp_query;
     int rc;
 
-    q.client = str_of(r->catalog->client->name);
     rc = db_query(t, &q, stamp_done, r, e);
     if (rc == 0)
         return 0;
@@ -273,6 +276,7 @@ static int read_run(ath_task *t, void *arg, ath_err *e)
     bool whole;
 
     r->catalog = k;
+    t->client = k->client;
     arena_own(&t->arena, r, reading_gone);
     pthread_mutex_lock(&k->lock);
     whole = !k->now || k->stale;
@@ -298,7 +302,7 @@ static void on_timer(struct deadline *d)
         used = atomic_exchange(&k->seat[i].used, false) || used;
     deadline_set(k->home, &k->timer, loop_now_ms(k->home) + CHECK_MS);
     pthread_mutex_lock(&k->lock);
-    begin = used && !k->reading;
+    begin = used && !k->reading && client_ref(k->client);
     k->reading = k->reading || begin;
     pthread_mutex_unlock(&k->lock);
     if (begin)
@@ -316,7 +320,7 @@ static bool wait_begin(struct db_catalog *k, struct wait *w, uint64_t known)
     there = k->now && k->now->version > known && !k->stale;
     if (!there) {
         list_push(&k->waiting, &w->node);
-        begin = !k->reading;
+        begin = !k->reading && client_ref(k->client);
         k->reading = true;
     }
     pthread_mutex_unlock(&k->lock);
@@ -386,7 +390,7 @@ void db_catalog_changed(struct db_client *c)
     bool begin;
 
     pthread_mutex_lock(&k->lock);
-    begin = k->now && !k->reading;
+    begin = k->now && !k->reading && client_ref(k->client);
     k->stale = k->now != NULL;
     k->reading = k->reading || begin;
     pthread_mutex_unlock(&k->lock);

@@ -11,6 +11,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "db/direct.h"
 #include "db/listen.h"
 #include "db/pgbudget.h"
 #include "db/pgown.h"
@@ -44,7 +45,7 @@ int db_start(const struct db_options *o, ath_loop *const *loops, uint32_t n, ath
     return 0;
 }
 
-static void client_free(struct db_client *c)
+void client_free(struct db_client *c)
 {
     db_catalog_free(c->catalog);
     if (c->target)
@@ -60,6 +61,7 @@ void db_stop(void)
 {
     struct registry *r = atomic_exchange(&registry, NULL);
 
+    direct_stop();
     for (size_t i = 0; r && i < r->n; i++)
         client_free(r->at[i]);
     while (r) {
@@ -92,6 +94,7 @@ void db_loop_fini(ath_loop *l)
         return;
     for (size_t i = 0; i < db_client_count(); i++)
         db_catalog_halt(db_client_at(i), l);
+    direct_halt(l);
     listen_close_all(on);
     pgown_close_all(on);
     pgpool_close_all(on);
@@ -153,8 +156,8 @@ static void publish(struct db_client *added)
     atomic_store_explicit(&registry, now, memory_order_release);
 }
 
-static struct db_client *client_new(ath_str name, const char *shown, const char *source,
-                                    struct db_target *target)
+struct db_client *client_new(ath_str name, const char *shown, const char *source,
+                             struct db_target *target)
 {
     struct db_client *c = MEM_NEW(struct db_client);
 
@@ -164,6 +167,7 @@ static struct db_client *client_new(ath_str name, const char *shown, const char 
     c->active = true;
     c->target = target;
     c->pool_max = db_process.options.pool_max;
+    c->idle_ms = db_process.options.idle_timeout_ms;
     c->pool = mem_new(db_process.loop_count * sizeof(struct pgpool *));
     c->catalog = db_catalog_new(c);
     return c;
@@ -288,15 +292,16 @@ void client_is_up(struct db_client *c, const ath_err *why)
     if (why ? was_down : was_up)
         return;
     if (!why) {
-        log_write(ATH_INFO, "athena::pool", "client \"%s\" is connected", c->shown);
+        log_write(c->direct ? ATH_DEBUG : ATH_INFO, "athena::pool", "client \"%s\" is connected",
+                  c->shown);
         return;
     }
     pthread_mutex_lock(&lock);
     free(c->down_reason);
     c->down_reason = mem_dup_z(why->message);
     pthread_mutex_unlock(&lock);
-    log_write(ATH_WARN, "athena::pool", "could not connect to client \"%s\": %s", c->shown,
-              why->message);
+    log_write(c->direct ? ATH_DEBUG : ATH_WARN, "athena::pool",
+              "could not connect to client \"%s\": %s", c->shown, why->message);
 }
 
 static int refuse(ath_err *e, const char *title, const char *shown)
@@ -314,6 +319,8 @@ int client_unavailable(const struct db_client *c, uint64_t retry_ms, ath_err *e)
     uint64_t seconds = retry_ms / 1000 + 1;
     struct buf b = BUF_HEAP;
 
+    if (c->direct) /* and not a word about what is there: this is no port scanner */
+        return err_raise(e, "postgres_driver_error", "the database of the URI cannot be reached");
     err_raise(e, "client_unavailable",
               "Postgres client is configured but has no active connection pool");
     refuse(e, "is configured but currently unavailable", c->shown);
@@ -354,7 +361,7 @@ int db_client_usable(const struct db_client *c, ath_err *e)
         err_raise(e, "client_frozen", "Postgres client '%s' is configured but frozen", c->shown);
         return refuse(e, "is frozen", c->shown);
     }
-    if (atomic_load_explicit(&c->down, memory_order_relaxed) &&
+    if (!c->direct && atomic_load_explicit(&c->down, memory_order_relaxed) &&
         atomic_load_explicit(&c->connections, memory_order_relaxed) == 0)
         return client_unavailable(c, 0, e);
     return 0;

@@ -19,6 +19,9 @@ struct db_options {              /* process-wide; from the configuration */
     uint64_t query_timeout_ms;   /* statement_timeout of each session; 0: none */
     uint64_t waiting_max;        /* longest waiting line per client and loop */
     uint64_t prepared_max;       /* prepared statements kept per connection */
+    bool direct_private;         /* direct URIs may lead to private addresses */
+    const char *direct_hosts;    /* to these hosts alone (comma list); NULL or empty: any. Neither:
+                                  * they are not served at all */
     const char *control_client;  /* the names behind "@control" and "@auth", which live as long as */
     const char *auth_client;     /* the process; NULL or empty: none */
 };
@@ -30,16 +33,22 @@ struct db_client {
     char *shown;                 /* as the configuration writes it */
     const char *source;          /* "config", "catalog", "direct" */
     bool active, frozen;
+    bool direct;                 /* of a caller's URI: see direct.h */
     struct db_target *target;    /* hosts, credentials and TLS; private to db */
     struct db_catalog *catalog;  /* private to db */
     struct pgpool **pool;        /* by loop index; private to db */
     uint64_t pool_max;           /* most connections, of all loops */
+    uint64_t idle_ms;            /* one that is not needed for so long is closed; 0: never */
     atomic_uint connections;     /* open, of all loops */
     atomic_uint idle, waiting;
     atomic_uint held;            /* of them: by sessions and rows that come in pieces */
     atomic_bool up;              /* the last connection attempt worked */
     atomic_bool down;            /* it failed; neither: none was made yet */
     atomic_bool unusable;        /* its URI cannot be used: no pools, refused as unavailable */
+    struct db_client *next;      /* private to direct.c, as are the next three */
+    uint32_t refs;
+    bool retired;
+    atomic_uint closing;
     char *down_reason;           /* words of the last failed attempt, redacted; under a lock */
     atomic_uint moved;           /* how often its target was replaced */
     _Atomic(struct place *) cache; /* what the cache keeps of it; the cache's alone */

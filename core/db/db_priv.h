@@ -39,6 +39,10 @@ int client_unknown(ath_str name, ath_err *e);
 /* The refusal of a client that is not up. */
 int client_unavailable(const struct db_client *c, uint64_t retry_ms, ath_err *e);
 
+struct db_client *client_new(ath_str name, const char *shown, const char *source,
+                             struct db_target *target);
+void client_free(struct db_client *c);
+
 struct db_catalog *db_catalog_new(struct db_client *c);
 void db_catalog_free(struct db_catalog *k);
 /* Reads it when it was never read; `done` runs, on some loop, when that has worked or failed. */

@@ -1,11 +1,16 @@
-/* One host after the other through uv_getaddrinfo(); each address becomes an entry of its own, so
- * that libpq tries them in turn. The request outlives a cancel: it frees itself.
+/* One host after the other through the loop's resolver; each address becomes an entry of its own,
+ * so that libpq tries them in turn. What a guarded target may not reach is no entry, and one such
+ * address is enough to refuse its whole name: libpq gets addresses that were looked at, and no
+ * others.
  */
 #include "db/pgaddr.h"
 
 #include <stdlib.h>
 
+#include "base/err.h"
 #include "base/mem.h"
+#include "io/resolve.h"
+#include "lib/text.h"
 
 enum { ADDRESSES = 64 }; /* of all hosts together */
 
@@ -15,14 +20,14 @@ struct entry {
 
 struct lookup {
     struct pgaddr out; /* first: what callers hold */
-    uv_getaddrinfo_t req;
+    struct resolve ask;
     ath_loop *loop;
     struct db_target *target;
     size_t next; /* the host to look up */
     struct entry entry[ADDRESSES];
     size_t entries;
     uint32_t rotate;
-    pgaddr_fn *fn; /* NULL: cancelled */
+    pgaddr_fn *fn;
     void *arg;
     char why[256];
 };
@@ -62,47 +67,66 @@ static void finish(struct lookup *k)
         buf_z(&k->out.addr, en->addr);
         buf_z(&k->out.port, en->port);
     }
-    if (k->fn)
-        k->fn(k->arg, &k->out, k->entries == 0 && k->target->hosts ? k->why : NULL);
+    k->fn(k->arg, &k->out, k->entries == 0 && k->target->hosts ? k->why : NULL);
     lookup_free(k);
 }
 
 static void step(struct lookup *k);
 
-static void on_answer(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
+static bool is_forbidden(const struct lookup *k, const struct addresses *list)
 {
-    struct lookup *k = container_of(req, struct lookup, req);
+    for (size_t i = 0; k->target->guarded && i < list->n; i++)
+        if (address_class(&list->at[i]) != ADDRESS_PUBLIC)
+            return true;
+    return false;
+}
+
+static void take(struct lookup *k, const struct db_host *h, const struct addresses *list)
+{
+    char text[ADDRESS_TEXT];
+
+    if (is_forbidden(k, list)) {
+        (void)snprintf(k->why, sizeof(k->why), "host \"%s\" has a private address", h->name);
+        return;
+    }
+    for (size_t i = 0; i < list->n; i++) {
+        address_text(&list->at[i], text);
+        entry_add(k, h, text);
+    }
+}
+
+static void on_answer(struct resolve *ask, int rc, const struct addresses *list, const ath_err *e)
+{
+    struct lookup *k = container_of(ask, struct lookup, ask);
     const struct db_host *h = &k->target->host[k->next++];
 
-    for (const struct addrinfo *a = list; a; a = a->ai_next) {
-        char text[64] = "";
-        if (a->ai_family == AF_INET)
-            uv_ip4_name((const struct sockaddr_in *)(const void *)a->ai_addr, text, sizeof(text));
-        else if (a->ai_family == AF_INET6)
-            uv_ip6_name((const struct sockaddr_in6 *)(const void *)a->ai_addr, text, sizeof(text));
-        if (*text)
-            entry_add(k, h, text);
-    }
-    if (list)
-        uv_freeaddrinfo(list);
-    if (status < 0)
-        (void)snprintf(k->why, sizeof(k->why), "could not resolve host \"%s\": %s", h->name,
-                       uv_strerror(status));
+    if (rc < 0)
+        (void)snprintf(k->why, sizeof(k->why), "%.*s", e->message_n, e->message);
+    else
+        take(k, h, list);
     step(k);
+}
+
+/* An address that was given as such. */
+static void take_given(struct lookup *k, const struct db_host *h)
+{
+    struct addresses one = { .n = 1 };
+
+    if (h->addr && address_parse(str_of(h->addr), &one.at[0]) && is_forbidden(k, &one))
+        (void)snprintf(k->why, sizeof(k->why), "host \"%s\" has a private address", h->name);
+    else
+        entry_add(k, h, h->addr);
 }
 
 static void step(struct lookup *k)
 {
-    static const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-
-    while (k->fn && k->next < k->target->hosts) {
+    for (; k->next < k->target->hosts; k->next++) {
         const struct db_host *h = &k->target->host[k->next];
-        if (h->lookup &&
-            uv_getaddrinfo(&k->loop->uv, &k->req, on_answer, h->name, NULL, &hints) == 0)
+        if (h->lookup) {
+            resolve_start(k->loop, &k->ask, str_of(h->name));
             return;
-        if (!h->lookup)
-            entry_add(k, h, h->addr);
-        k->next++;
+        }
+        take_given(k, h);
     }
     finish(k);
 }
@@ -115,6 +139,8 @@ void pgaddr_start(ath_loop *l, struct db_target *t, uint32_t rotate, pgaddr_fn *
     k->loop = l;
     k->target = target_ref(t);
     k->rotate = rotate;
+    k->ask.done = on_answer;
+    list_init(&k->ask.node);
     k->fn = fn;
     k->arg = arg;
     *at = &k->out;
@@ -125,6 +151,6 @@ void pgaddr_cancel(struct pgaddr *a)
 {
     struct lookup *k = container_of(a, struct lookup, out);
 
-    k->fn = NULL;
-    uv_cancel((uv_req_t *)&k->req);
+    resolve_cancel(&k->ask);
+    lookup_free(k);
 }

@@ -454,6 +454,8 @@ static uint32_t min_share(const struct pgpool *p)
 {
     uint64_t n = db_process.loop_count;
 
+    if (p->client->direct)
+        return 0;
     return (uint32_t)((db_process.options.pool_min + n - 1 - p->loop->index) / n);
 }
 
@@ -569,7 +571,7 @@ static void on_lost(struct pgconn *c, const ath_err *why)
 
     /* From the last to the first: each goes to the front of its line. */
     while (!list_empty(&c->trips))
-        trip_lost(p, list_entry(c->trips.prev, struct trip, node), why);
+        trip_lost(p, list_entry(c->trips.prev, struct trip, node), p->client->direct ? NULL : why);
     if (c->session)
         session_lost(c);
     forget(p, c);
@@ -608,7 +610,7 @@ static bool expire(struct pgpool *p, struct list *line, uint64_t now)
  * the minimum. */
 static void close_unused(struct pgpool *p, uint64_t now)
 {
-    uint64_t most = db_process.options.idle_timeout_ms;
+    uint64_t most = p->client->idle_ms;
 
     for (struct list *node = p->idle.prev, *before; node != &p->idle; node = before) {
         struct pgconn *c = list_entry(node, struct pgconn, node);
@@ -642,6 +644,15 @@ static void measure_pace(struct pgpool *p, uint64_t now)
     p->paced_n = left;
 }
 
+/* Nobody's own URI is knocked at without a request. */
+static void try_again(struct pgpool *p)
+{
+    if (p->client->direct && !p->waiting)
+        p->fails = 0;
+    else
+        open_one(p);
+}
+
 static void on_tick(struct deadline *d)
 {
     struct pgpool *p = container_of(d, struct pgpool, tick);
@@ -657,7 +668,7 @@ static void on_tick(struct deadline *d)
     else if (!p->waiting && p->width > WIDTH)
         p->width--;
     if (p->fails && now >= p->retry_ms && p->opening_n == 0)
-        open_one(p);
+        try_again(p);
     close_unused(p, now);
     flush(p);
 }
@@ -764,6 +775,12 @@ static void pool_close(struct pgpool *p)
     p->client->pool[p->loop->index] = NULL;
     target_unref(p->target);
     free(p);
+}
+
+void pgpool_close_of(struct db_client *c, ath_loop *l)
+{
+    if (c->pool[l->index])
+        pool_close(c->pool[l->index]);
 }
 
 void pgpool_close_all(struct db_loop *on)

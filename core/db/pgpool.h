@@ -35,6 +35,7 @@ void pgpool_leave(struct trip *t);       /* out of the line or off its connectio
 void pgpool_trip_lost(struct trip *t, const ath_err *why);
 void pgpool_close_all(struct db_loop *on); /* ends what waits; frees them */
 struct pgconn_options pgpool_connect_options(void); /* what all connections have in common */
+void pgpool_close_of(struct db_client *c, ath_loop *l); /* this client's, if there is one */
 void pgpool_warm(struct pgpool *p);      /* opens this loop's share of pool_min */
 
 /* The target has changed: connections to the old one close as they become idle. */

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "db/direct.h"
 #include "db/listen.h"
 #include "db/pgpool.h"
 #include "db/pieces.h"
@@ -322,7 +323,7 @@ static int client_by_part(ath_str part, struct db_client **ret, ath_err *e)
 static int client_of(ath_task *t, const ath_query *q, struct db_client **ret, ath_err *e)
 {
     if (unlikely(q->uri.n))
-        return err_raise(e, "feature_unavailable", "direct URIs are not available in this version");
+        return db_direct_client(t, q->uri, ret, e);
     if (unlikely(q->client.n && q->client.p[0] == '@'))
         return client_by_part(q->client, ret, e);
     *ret = q->client.n ? db_client_find(q->client) : t->client;
@@ -452,5 +453,7 @@ int db_listen(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath
         return err_fail(e, ATH_E_BUG, "a listen names a client and a channel, nothing else");
     if ((rc = client_of(task, q, &client, e)) < 0 || (rc = client_serves(task, client, e)) < 0)
         return rc;
+    if (client->direct)
+        return err_raise(e, "feature_unavailable", "a direct URI cannot be listened to");
     return listen_start(client, task, str_of(stmt_at(q, 0)->sql), then, arg, e);
 }

@@ -110,7 +110,7 @@ static void own_lost(struct pgconn *c, const ath_err *why)
         session_lost(c);
     if (t && t->conn) {
         pgconn_detach(t);
-        pgpool_trip_lost(t, why);
+        pgpool_trip_lost(t, s->client->direct ? NULL : why);
     } else if (t) { /* it could not be opened */
         trip_finish(t, client_unavailable(s->client, 0, trip_err(t)));
     }

@@ -46,7 +46,7 @@ static const char *option(const PQconninfoOption *o, const char *key)
     return NULL;
 }
 
-static void param(struct db_target *t, const char *key, const char *value)
+void target_param(struct db_target *t, const char *key, const char *value)
 {
     if (t->params + 1 >= TARGET_PARAMS)
         return;
@@ -152,7 +152,7 @@ static void session_options(struct db_target *t, const char *own, uint64_t state
         buf_lit(&b, " -c statement_timeout=");
         buf_u64(&b, statement_timeout_ms);
     }
-    param(t, "options", b.p);
+    target_param(t, "options", b.p);
     buf_free(&b);
 }
 
@@ -167,12 +167,12 @@ static void params_read(struct db_target *t, const PQconninfoOption *o,
         for (size_t k = 0; k < ATH_COUNT(apart); k++)
             keep = keep && strcmp(i->keyword, apart[k]) != 0;
         if (keep)
-            param(t, i->keyword, i->val);
+            target_param(t, i->keyword, i->val);
     }
     for (size_t k = 0; k < ATH_COUNT(defaults); k++)
         if (!option(o, defaults[k].key))
-            param(t, defaults[k].key, defaults[k].value);
-    param(t, "client_encoding", "UTF8");
+            target_param(t, defaults[k].key, defaults[k].value);
+    target_param(t, "client_encoding", "UTF8");
     session_options(t, option(o, "options"), statement_timeout_ms);
     t->writable = want && (strcmp(want, "read-write") == 0 || strcmp(want, "primary") == 0);
 }

@@ -32,11 +32,13 @@ struct db_target {
     struct db_host host[TARGET_HOSTS];
     size_t hosts;
     bool writable;               /* wants a server that accepts writes */
+    bool guarded;                /* of a caller: goes to no private address */
 };
 
 /* `statement_timeout_ms` 0: none. Refused with ATH_E_CONFIG. */
 int target_parse(const char *uri, uint64_t statement_timeout_ms, struct db_target **ret,
                  ath_err *e);
+void target_param(struct db_target *t, const char *key, const char *value); /* before its first use */
 struct db_target *target_ref(struct db_target *t);
 void target_unref(struct db_target *t); /* accepts NULL */
 
