@@ -86,12 +86,10 @@ void req_refuse(ath_req *t, const ath_err *e)
     err_copy(r->refusal, e);
 }
 
-ath_str req_asked_path(const struct req *r)
+ath_str req_sent_path(const struct req *r)
 {
     size_t at = 0;
 
-    if (!r->rewritten)
-        return r->path;
     if (r->target.n && r->target.p[0] != '/') /* http://host/path */
         at = str_find(r->target, ':') + 3;
     at += str_find(str_after(r->target, at), '/');
@@ -128,7 +126,7 @@ static int hooks_run(struct req *r, ath_err *e)
 
 int phase_before(struct req *r, ath_err *e)
 {
-    if (r->http->hook_count == 0 || r->call || is_preflight(exchange_of(r)))
+    if (likely(r->http->hook_count == 0) || r->call || is_preflight(exchange_of(r)))
         return PHASE_NEXT;
     return hooks_run(r, e);
 }

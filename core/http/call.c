@@ -450,7 +450,7 @@ static void take_ids(struct exchange *x, const struct req *from)
     struct req *r = &x->req;
 
     if (!from) {
-        ids_make(x);
+        request_ids(x);
         return;
     }
     memcpy(r->id, from->id, sizeof(r->id));

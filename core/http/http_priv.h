@@ -193,7 +193,7 @@ bool target_is_good(ath_str s, const char *but);          /* printable, none of 
 
 /* phase.c */
 void exchange_enter(struct exchange *x);                  /* its head is complete and sound */
-void ids_make(struct exchange *x);
+void request_ids(struct exchange *x);
 void request_run(struct req *r);                          /* its phases, from where it is */
 void conn_start_some(struct conn *c);                     /* those whose turn it is */
 void body_bytes(struct exchange *x, ath_str bytes);

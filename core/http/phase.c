@@ -29,7 +29,7 @@ static void put_plain(char ret[33], const char id[UUID_TEXT])
 }
 
 /* The trace: the caller's, or one of the request's own whose id is the request id. */
-void ids_make(struct exchange *x)
+static inline void ids_make(struct exchange *x)
 {
     struct req *r = &x->req;
 
@@ -40,6 +40,11 @@ void ids_make(struct exchange *x)
         r->trace_id = str_from(x->trace_id, 32);
         x->trace_flags = 1;
     }
+}
+
+void request_ids(struct exchange *x)
+{
+    ids_make(x);
 }
 
 void exchange_enter(struct exchange *x)

@@ -113,7 +113,11 @@ void req_rewrite(ath_req *r, const char *what, ath_str value);
 void req_refuse(ath_req *r, const ath_err *e);
 
 /* The path as the client sent it. */
-ath_str req_asked_path(const struct req *r);
+ath_str req_sent_path(const struct req *r);       /* of one that was rewritten */
+static inline ath_str req_asked_path(const struct req *r)
+{
+    return likely(!r->rewritten) ? r->path : req_sent_path(r);
+}
 
 /* req_header() for a name of known length. */
 ath_str req_find(const struct req *r, ath_str name);

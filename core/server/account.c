@@ -103,7 +103,7 @@ static ath_str client_label(const struct req *r)
     return r->task.client ? str_of(r->task.client->shown) : ATH_S("");
 }
 
-static void count_http(const struct account *a, const struct metric_operation *operation)
+static void count_request(const struct account *a, const struct metric_operation *operation)
 {
     struct req *r = a->r;
     struct metric_http m = {
@@ -121,19 +121,6 @@ static void count_http(const struct account *a, const struct metric_operation *o
     metric_request(&m, operation);
     metric_flight_end(r->flight);
     r->flight = NULL;
-}
-
-/* A request of our own is part of one that is counted; what it did with the data is its own. */
-static void count_request(const struct account *a, const struct metric_operation *operation)
-{
-    struct req *r = a->r;
-
-    if (r->call) {
-        if (operation)
-            metric_operation(operation);
-        return;
-    }
-    count_http(a, operation);
 }
 
 int phase_account(struct req *r, ath_err *e)
@@ -669,7 +656,7 @@ static void write_events(struct account *a)
 {
     int level = a->status >= 500 ? ATH_ERROR : a->status >= 400 ? ATH_WARN : ATH_INFO;
     int trace_level = level == ATH_WARN ? ATH_INFO : level;
-    bool line = !a->r->call && log_takes(level, http_source, line_name);
+    bool line = log_takes(level, http_source, line_name);
     bool trace = a->shape && a->shape->traced && log_takes(trace_level, trace_source, trace_name);
 
     if ((!line && !trace) ||
@@ -702,12 +689,35 @@ static struct metric_operation operation_of(const struct account *a)
     };
 }
 
+/* A request of our own is part of one that is counted and has a line; what it did with the data is
+ * its own. Apart from the others, who are many. */
+static __attribute__((cold, noinline)) void account_called(struct account *a)
+{
+    int level = a->status >= 500 ? ATH_ERROR : ATH_INFO;
+    struct metric_operation operation;
+
+    if (!a->shape)
+        return;
+    if (a->shape->traced && log_takes(level, trace_source, trace_name) &&
+        log_draft_begin(&a->draft, 1, T_FACTS, text_room(a))) {
+        put_common(a);
+        write_trace(a, level);
+        log_draft_send(&a->draft);
+    }
+    operation = operation_of(a);
+    metric_operation(&operation);
+}
+
 void account_request(struct req *r)
 {
     struct metric_operation operation;
     struct account a;
 
     account_fill(&a, r);
+    if (unlikely(r->call)) {
+        account_called(&a);
+        return;
+    }
     write_events(&a);
     if (a.shape)
         operation = operation_of(&a);
