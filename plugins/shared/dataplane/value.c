@@ -78,14 +78,18 @@ int dp_array_text(struct dp *dp, const struct json *list, uint32_t type, ath_str
     return rc;
 }
 
-/* A text for a json column: JSON when it is some, else a JSON string. */
-static ath_str json_of_text(const struct dp *dp, ath_str text)
+/* A text for a json column: JSON when it is some, else a JSON string, as the body has it where it
+ * comes from one. */
+static ath_str json_of_text(const struct dp *dp, const struct json *v)
 {
+    ath_str text = v->text;
     struct json_error why;
     struct buf b;
 
     if (json_read(text, JSON_ARENA(dp->arena), DP_VALUES, &why))
         return text;
+    if (v->raw.p != text.p)
+        return v->raw;
     b = dp_buf(dp);
     buf_json(&b, text);
     return buf_view(&b);
@@ -98,7 +102,7 @@ int dp_value(struct dp *dp, const struct json *v, uint32_t type, bool array, ath
 
     if (type == OID_JSON || type == OID_JSONB) {
         dp->fixed = true;
-        *ret = v->type == JSON_STRING ? json_of_text(dp, v->text) : v->raw;
+        *ret = v->type == JSON_STRING ? json_of_text(dp, v) : v->raw;
         return no_nul(dp, v);
     }
     if (v->type == JSON_STRING) {

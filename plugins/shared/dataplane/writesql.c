@@ -21,7 +21,13 @@
 
 #include "lib/sqlname.h"
 
-enum { OID_TEXT_ARRAY = 1009 };
+enum { OID_JSON = 114, OID_TEXT_ARRAY = 1009, OID_JSONB = 3802 };
+
+/* Its text is JSON: for json columns the value, for texts a text. */
+static bool takes_object(const ath_attribute *a)
+{
+    return a->base_type == OID_JSON || a->base_type == OID_JSONB || a->category == 'S';
+}
 
 /* The text of `v` as a parameter of the column's type; p NULL: SQL null. */
 static int text_of(struct dp *dp, const ath_attribute *a, const struct json *v, ath_str *ret)
@@ -30,10 +36,10 @@ static int text_of(struct dp *dp, const ath_attribute *a, const struct json *v, 
         *ret = (ath_str){ NULL, 0 };
         return 0;
     }
-    if (a->element && v->type == JSON_OBJECT)
+    if (v->type == JSON_OBJECT && (a->element || !takes_object(a)))
         return ath_raise(dp->e, "data_exception",
-                         "column \"%.*s\" is an array; an object is no value for it",
-                         STR_ARG(a->name));
+                         "column \"%.*s\" is of type %.*s; an object is no value for it",
+                         STR_ARG(a->name), STR_ARG(a->type_name));
     return dp_value(dp, v, a->base_type, a->element != 0, ret);
 }
 
