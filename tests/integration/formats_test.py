@@ -151,7 +151,7 @@ class FormatsTest(unittest.TestCase):
 
     def test_server_timing(self):
         pattern = r"^total;dur=\d+\.\d{3}, queue;dur=\d+\.\d{3}, db;dur=\d+\.\d{3}$"
-        _, headers, _ = self.ask(ALL, x_athena_timing="1")
+        _, headers, _ = self.ask(ALL, x_athena_timing="1", cache_control="no-cache")
         self.assertRegex(headers["server-timing"], pattern)
         total, _, db = (float(p.split("=")[1]) for p in headers["server-timing"].split(", "))
         self.assertLess(db, total)
