@@ -184,7 +184,7 @@ class StreamTest(unittest.TestCase):
                 tail = text[-(len(mark) - 1):] if len(mark) > 1 else b""
             self.assertTrue(unpack is None or unpack.eof)
             self.assertEqual(seen - (accept == "text/csv"), ROWS)
-            self.assertGreater(size, 200 * ROWS)
+            self.assertGreater(size, 192 * ROWS)
             grown = self.memory("VmHWM") - before
             print(f"{accept}{' gzip' if packed else ''}: {size >> 20} MiB in {time.monotonic() - began:.1f} s, "
                   f"{grown / (1 << 20):.1f} MiB more memory", file=sys.stderr)

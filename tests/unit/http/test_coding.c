@@ -463,8 +463,8 @@ START_TEST(a_broken_stream_has_no_end)
     buf_free(&b);
     answer_free(&a);
     wait_for(&lab.accounts, 1);
-    ck_assert_int_eq(lab.account[0].ending, REQ_CUT);
     lab_close();
+    ck_assert_int_eq(lab.account[0].ending, REQ_CUT);
 }
 END_TEST
 
