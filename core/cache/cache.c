@@ -370,6 +370,7 @@ static const ath_relation_name *copy_names(ath_arena *a, const ath_relation_name
     ath_relation_name *to = arena_raw(a, n * sizeof(*to));
 
     if (n)
+        if (n) /* none: anything */
         memcpy(to, from, n * sizeof(*to));
     return to;
 }
