@@ -288,7 +288,7 @@ static int look(ath_req *r, struct dp_ask *ask, ath_err *e)
     x->look.size = sizeof(x->look);
     x->look.flags = wants_fresh(r) ? ATH_CACHE_FRESH : 0;
     x->look.question =
-        gateway_question(ath_arena_of(r), str_from(x->key, CACHE_KEY_TEXT), &x->f, &x->q, form);
+        dp_question(ath_arena_of(r), str_from(x->key, CACHE_KEY_TEXT), &x->f, &x->q, form);
     x->found.size = sizeof(x->found);
     rc = s->cache->look(r, &x->look, &x->found, looked, x, e);
     return rc == 1 ? found(r, x, e) : rc;
@@ -331,7 +331,7 @@ static void prepare(ath_task *t, struct fetch *x, struct gateway_question *what)
     what->strip = x->strip = strips_nulls(t, x);
     what->format = x->format = format_of(t);
     gateway_cache_key(what, x->key);
-    if (s->cache && !x->f.head && !x->f.count && !gateway_asks_for_now(&x->q))
+    if (s->cache && !x->f.head && !x->f.count && !dp_asks_for_now(&x->q))
         x->ask.send = look;
     else
         describe(t, x, outcome_unasked(t, x), ATH_S("database"));
@@ -371,7 +371,7 @@ static int build(ath_task *t, struct dp *dp, struct fetch *x)
     prepare(t, x, &what);
     if (x->ask.send)
         x->look.relation_count =
-            gateway_relations(dp->arena, &x->f.root, (ath_relation_name **)&x->look.relation);
+            dp_relations_read(dp->arena, &x->f.root, (ath_relation_name **)&x->look.relation);
     return 0;
 }
 

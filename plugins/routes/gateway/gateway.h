@@ -6,6 +6,7 @@
 #include <athena/service/cache.h>
 
 #include "dataplane/ask.h"
+#include "dataplane/question.h"
 #include "dataplane/sender.h"
 
 enum { CACHE_KEY_TEXT = 64 };    /* hex digits */
@@ -34,14 +35,6 @@ struct gateway_question {        /* what an answer is the answer to */
 
 /* cachekey.c: a label of the question, in hex. The same question has the same key in every process. */
 void gateway_cache_key(const struct gateway_question *what, char ret[CACHE_KEY_TEXT + 1]);
-
-/* question.c: what a bound fetch is for the cache. `key` is its label, `form` tells apart the bodies
- * that are made of the same rows. */
-ath_str gateway_question(ath_arena *a, ath_str key, const struct dp_fetch *f,
-                         const struct dp_query *q, uint8_t form);
-/* Does a value mean another time whenever it is read ("now", "today")? */
-bool gateway_asks_for_now(const struct dp_query *q);
-uint32_t gateway_relations(ath_arena *a, const struct dp_node *root, ath_relation_name **ret);
 
 /* fetch.c */
 int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e);

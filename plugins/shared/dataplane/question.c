@@ -1,7 +1,8 @@
-/* What a fetch is for the cache: its statement, its values, and what is done to the rows, in full. Two
- * fetches are the same question only if these bytes are the same; nothing is left to a digest here.
+/* What a fetch is for the cache: its statement, its values, and what is done to the rows, in full.
+ * Two fetches are the same question only if these bytes are the same; nothing is left to a digest
+ * here.
  */
-#include "gateway.h"
+#include "dataplane/question.h"
 
 #include "lib/json.h"
 
@@ -43,8 +44,8 @@ static void put_group(struct buf *b, const struct dp_group *g)
     buf_mem(b, how, sizeof(how));
 }
 
-ath_str gateway_question(ath_arena *a, ath_str key, const struct dp_fetch *f,
-                         const struct dp_query *q, uint8_t form)
+ath_str dp_question(ath_arena *a, ath_str key, const struct dp_fetch *f, const struct dp_query *q,
+                    uint8_t form)
 {
     struct buf b = BUF_ARENA(a);
 
@@ -77,7 +78,7 @@ static bool has_word(ath_str s, ath_str word)
 }
 
 /* Date and time types read these words; values of other types that hold one only lose the cache. */
-bool gateway_asks_for_now(const struct dp_query *q)
+bool dp_asks_for_now(const struct dp_query *q)
 {
     static const ath_str word[] = { ATH_S("now"), ATH_S("today"), ATH_S("tomorrow"),
                                     ATH_S("yesterday") };
@@ -102,7 +103,7 @@ static uint32_t collect(const struct dp_node *node, ath_relation_name *to)
     return n;
 }
 
-uint32_t gateway_relations(ath_arena *a, const struct dp_node *root, ath_relation_name **ret)
+uint32_t dp_relations_read(ath_arena *a, const struct dp_node *root, ath_relation_name **ret)
 {
     *ret = ath_new(a, 2 * (DP_RELATIONS + 1) * sizeof(**ret));
     return collect(root, *ret);
