@@ -55,6 +55,8 @@ struct req {
     ath_str  given_id;           /* a valid inbound x-request-id */
     ath_str  trace_id, parent_id; /* of a valid traceparent, else made here */
     ath_str  client_name;        /* trimmed, case kept; empty: none */
+    ath_str  direct_uri;         /* instead: the database's own URI; a secret. client_name is then
+                                  * what stands for it */
     ath_who  who;
     bool     asked;              /* allow() was called */
     bool     before;             /* the hooks run right now: it may be rewritten */

@@ -61,38 +61,20 @@ static int refuse_key(ath_str given, ath_err *e)
                      "Gateway auth store is configured but currently unreachable.");
 }
 
-/* A direct URI needs a key even where nothing else does (auth.md 2.5). */
-static int direct_uri(struct req *r, ath_str given, ath_err *e)
-{
-    const ath_str name[] = { ATH_S("x-pg-uri"), ATH_S("x-athena-jdbc-url"), ATH_S("x-jdbc-url") };
-
-    for (size_t i = 0; i < ATH_COUNT(name); i++) {
-        if (str_trim(req_find(r, name[i])).n == 0)
-            continue;
-        if (given.n == 0)
-            return err_raise(e, "api_key_required",
-                             "Direct PostgreSQL routing requires X-Athena-Key unless "
-                             "ATHENA_ALLOW_DIRECT_PG_URI_WITHOUT_API_KEY=true and the URI includes "
-                             "credentials.");
-        err_raise(e, "feature_unavailable", "this server does not serve direct PostgreSQL URIs");
-        err_hint(e, "Name a configured client in X-Athena-Client and leave out %s.", name[i].p);
-        return e->rc;
-    }
-    return 0;
-}
-
 int keys_check(const struct keys *k, struct req *r, ath_err *e)
 {
     uint32_t class = r->match.route->def.auth;
     ath_str given;
-    int rc;
 
     r->who = (ath_who){ .size = sizeof(r->who), .client = r->client_name };
     if (class == ATH_AUTH_NONE || class == ATH_AUTH_OWN)
         return 0;
     given = keys_given(r);
-    if ((r->match.route->def.flags & ATH_RT_CLIENT) && (rc = direct_uri(r, given, e)) < 0)
-        return rc;
+    if (unlikely(r->direct_uri.n && given.n == 0))
+        return err_raise(e, "api_key_required",
+                         "Direct PostgreSQL routing requires X-Athena-Key unless "
+                         "ATHENA_ALLOW_DIRECT_PG_URI_WITHOUT_API_KEY=true and the URI includes "
+                         "credentials.");
     if (is_admin(k, given)) {
         r->who.flags = ATH_WHO_ADMIN;
         return 0;
@@ -104,7 +86,7 @@ int keys_check(const struct keys *k, struct req *r, ath_err *e)
             ? "Invalid or missing API key. Use X-Athena-Key with ATHENA_KEY_12 or configure "
               "gateway.api_key_client."
             : "Set ATHENA_KEY_12 or configure gateway.api_key_client (API key store).");
-    if (k->enforced || class == ATH_AUTH_MANAGEMENT)
+    if (k->enforced || class == ATH_AUTH_MANAGEMENT || r->direct_uri.n)
         return refuse_key(given, e);
     r->who.flags = ATH_WHO_UNCHECKED;
     return 0;

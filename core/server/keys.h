@@ -3,7 +3,8 @@
  * The key store (API keys with rights) is a room of its own and is not built yet, so there are two
  * kinds of callers: the administrator, who passes every class, and everybody else. While keys are
  * enforced everybody else is refused on GATEWAY and EITHER routes: 401 without a key, 503 with one
- * that nobody here can check. While they are not, GATEWAY routes are open.
+ * that nobody here can check. While they are not, GATEWAY routes are open, but not for databases that
+ * the caller names by a URI of his own: those take a key that was checked (auth.md D-12).
  */
 #ifndef CORE_SERVER_KEYS_H
 #define CORE_SERVER_KEYS_H

@@ -74,6 +74,8 @@ static void database_options(const struct core_config *c, struct db_options *ret
         .query_timeout_ms = c->gateway.resilience_timeout_ms,
         .waiting_max = (uint64_t)c->pool.waiting_max,
         .prepared_max = (uint64_t)c->pool.prepared_max,
+        .direct_private = c->gateway.jdbc_allow_private_hosts,
+        .direct_hosts = c->gateway.jdbc_allowed_hosts.p,
         .control_client = c->gateway.logging_client.p,
         .auth_client = c->gateway.auth_client.p,
     };

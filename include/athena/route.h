@@ -20,7 +20,9 @@ enum {
     ATH_RT_CLIENT = 1,           /* needs the client's database: 400 or 503 without the handler */
     ATH_RT_ASKS   = 2,           /* the handler asks for rights; no query before that */
     ATH_RT_BODY   = 4,           /* starts before its body: read that with ath_req_api.from */
-    ATH_RT_LONG   = 8            /* no deadline; drain ends it */
+    ATH_RT_LONG   = 8,           /* no deadline; drain ends it */
+    ATH_RT_DIRECT = 16           /* with ATH_RT_CLIENT: a header may name the database by a
+                                  * connection URI, where the server allows that */
 };
 
 /* An entry of ath_routes.route. Texts live as long as the plugin. */

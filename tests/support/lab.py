@@ -72,8 +72,10 @@ def unprivileged():
 
 
 class Postgres:
-    def __init__(self, folder, settings=(), bin=None):
+    def __init__(self, folder, settings=(), bin=None, tcp=False):
+        """`tcp`: on a free port of 127.0.0.1 too."""
         self.bin = bin or postgres_bin()
+        self.port = free_port() if tcp else 5432
         self.user = unprivileged()
         self.folder, self.data, self.log = folder, f"{folder}/data", f"{folder}/log"
         os.makedirs(folder)
@@ -82,7 +84,7 @@ class Postgres:
         os.chmod(folder, 0o755)
         self.program("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync")
         with open(f"{self.data}/postgresql.conf", "a") as f:
-            f.write(f"listen_addresses=''\nunix_socket_directories='{folder}'\nunix_socket_permissions=0777\n"
+            f.write(f"listen_addresses='{'127.0.0.1' if tcp else ''}'\nport={self.port}\nunix_socket_directories='{folder}'\nunix_socket_permissions=0777\n"
                     "fsync=off\nfull_page_writes=off\nmax_connections=200\n")
             f.writelines(f"{line}\n" for line in settings)
         self.start()
@@ -117,7 +119,10 @@ class Postgres:
         wait_for("PostgreSQL starts again", seconds, started)
 
     def uri(self, database="postgres", user="postgres"):
-        return f"postgres://{user}@/{database}?host={self.folder}"
+        return f"postgres://{user}@/{database}?host={self.folder}&port={self.port}"
+
+    def tcp_uri(self, database="postgres", user="postgres", host="127.0.0.1"):
+        return f"postgres://{user}@{host}:{self.port}/{database}"
 
     def run(self, sql, database="postgres", **variables):
         sets = [a for k, v in variables.items() for a in ("-v", f"{k}={v}")]
@@ -125,7 +130,8 @@ class Postgres:
         with open(path, "w") as f:
             f.write(sql)
         os.chmod(path, 0o644)
-        return self.program("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *sets, "-h", self.folder, "-U", "postgres",
+        return self.program("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *sets, "-h", self.folder,
+                            "-p", str(self.port), "-U", "postgres",
                             "-d", database, "-f", path)
 
 

@@ -38,10 +38,10 @@ static const ath_field fields[] = {
 
 static const ath_route routes[] = {
     { .method = "POST", .path = "/gateway/fetch", .handle = gateway_fetch, .operation = "fetch",
-      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_DIRECT | ATH_RT_ASKS,
       .summary = "Fetch rows: filters, relations, order, pages, count" },
     { .method = "POST", .path = "/gateway/data", .handle = gateway_fetch, .operation = "fetch",
-      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_DIRECT | ATH_RT_ASKS,
       .summary = "The same, older name" },
     { .method = "GET", .path = "/data", .handle = gateway_get, .operation = "fetch",
       .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
