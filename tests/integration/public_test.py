@@ -93,10 +93,18 @@ class PublicTest(unittest.TestCase):
         self.of_query(self.ask("/public/shop-eu/query", {"query": "select who from place"}))
         self.assertEqual(self.who("/public/shop-eu/fetch", x_pg_uri="postgres://nobody@127.0.0.1:1/x"), "app")
 
+    def test_rows_are_written_through_an_alias(self):
+        a = self.ask("/public/shop-eu/insert", {"table_name": "place", "insert_body": {"id": 50, "who": "alias"}})
+        self.assertEqual((a.status, a.json["data"]), (200, {"id": 50, "who": "alias"}), a.body)
+        a = self.ask("/public/shop-eu/update", {"table_name": "place", "set": {"who": "new"}, "conditions": [{"eq_column": "id", "eq_value": 50}]})
+        self.assertEqual((a.status, a.json["affected_rows"]), (200, 1), a.body)
+        a = self.ask("/public/shop-eu/delete", {"table_name": "place", "resource_id": "50"}, x_organization_id="o")
+        self.assertEqual((a.status, a.json["data"]), (200, [{"id": 50, "who": "new"}]), a.body)
+
     def test_the_answer_is_the_operations_own(self):
         direct = self.ask("/gateway/fetch", WHO, client="app")
         through = self.ask("/public/shop-eu/fetch", WHO)
-        for name in ("content-type", "x-athena-cache-key", "x-athena-cached"):
+        for name in ("content-type", "x-athena-cache-key", "x-athena-client"):
             self.assertEqual(through.headers.get(name), direct.headers.get(name), name)
         self.assertEqual(through.json["data"], direct.json["data"])
         a = self.ask("/public/shop-eu/fetch", {"table_name": "no_such"})
