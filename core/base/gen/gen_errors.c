@@ -1,7 +1,7 @@
 /* athena-gen-errors IN.yaml OUT.c: the table of error codes, written at build time.
  *
- * IN is one mapping: code: { number, status, class, message, hint }. A wrong entry fails the build
- * with its line.
+ * IN is one mapping: code: { number, status, class, message, hint }. A wrong entry, or a number that
+ * two have, fails the build with its line.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +63,17 @@ static void member(yaml_document_t *doc, struct entry *e, const yaml_node_pair_t
         refuse(n, "unknown key; known: number status class message hint");
 }
 
+/* A number is one code's; 0 is nobody's. */
+static void take_number(const yaml_node_t *n, int number)
+{
+    static char taken[10000];
+
+    if (number < 0 || number >= (int)sizeof(taken))
+        refuse(n, "expected a number below 10000");
+    if (number && taken[number]++)
+        refuse(n, "another code has this number");
+}
+
 static void write_text(FILE *out, const char *s)
 {
     fputc('"', out);
@@ -116,6 +127,7 @@ int main(int argc, char **argv)
             member(&doc, &e, m);
         if (!e.message || !e.rc || !e.status)
             refuse(body, "message, class and status are required");
+        take_number(body, e.number);
         write_entry(out, &e);
     }
     fputs("};\n\nconst size_t err_table_count = sizeof(err_table) / sizeof(err_table[0]);\n", out);
