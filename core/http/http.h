@@ -10,6 +10,8 @@
 
 #include "http/req.h"
 
+#define HTTP_DOCS_URL "https://docs.athena-cluster.com" /* of the published error pages */
+
 enum { PHASE_NEXT = 0, PHASE_WAIT = 1, PHASE_DONE = 2 };
 
 struct phase {

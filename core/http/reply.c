@@ -11,7 +11,7 @@
 #include "http/http_priv.h"
 #include "lib/json.h"
 
-#define DOCS_URL "https://docs.athena-cluster.com/docs/reference/errors/"
+#define DOCS_URL HTTP_DOCS_URL "/docs/reference/errors/"
 enum { OUR_NUMBERS = 900 }; /* x900 and up are no numbers of the published catalogue: no page */
 
 static const struct {

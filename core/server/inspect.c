@@ -101,6 +101,62 @@ static void put_openapi(struct buf *b)
     buf_str(b, buf_view(&openapi));
 }
 
+/* ---- error codes ---- */
+
+enum { OUR_NUMBERS = 900 };      /* x900 and up: no numbers of the published catalogue, so no page */
+
+static const char *const domains[] = { NULL, "internal", "gateway", "storage", "billing", "chat", "webhook" };
+
+/* Codes without a number are classes and plugins' own: not in the catalogue. */
+static const char *domain_of(const ath_error *error)
+{
+    uint32_t i = error->number / 1000;
+
+    return i < ATH_COUNT(domains) ? domains[i] : NULL;
+}
+
+static void put_error(struct buf *b, const ath_error *error)
+{
+    buf_lit(b, "{");
+    buf_json_str(b, "domain", str_of(domain_of(error)));
+    buf_json_str(b, "code", str_of(error->code));
+    buf_json_int(b, "errorNumber", error->number);
+    buf_json_int(b, "status", error->status);
+    buf_json_str(b, "description", str_of(error->message));
+    if (error->number % 1000 < OUR_NUMBERS)
+        buf_printf(b, ",\"docsUrl\":\"" HTTP_DOCS_URL "/docs/reference/errors/%u\"", error->number);
+    buf_lit(b, "}");
+}
+
+static void put_counts(struct buf *b, const uint32_t *count)
+{
+    buf_json_key(b, "countsByDomain");
+    buf_lit(b, "{");
+    for (size_t i = 0; i < ATH_COUNT(domains); i++)
+        if (count[i])
+            buf_json_int(b, domains[i], count[i]);
+    buf_lit(b, "}");
+}
+
+static void put_errors(struct buf *b)
+{
+    uint32_t count[ATH_COUNT(domains)] = { 0 }, total = 0;
+
+    buf_lit(b, "{\"docsBaseUrl\":\"" HTTP_DOCS_URL "\",\"registryDoc\":\"core/base/errors.yaml\",\"errors\":[");
+    for (size_t i = 0; i < err_table_count; i++) {
+        if (!domain_of(&err_table[i]))
+            continue;
+        if (total++)
+            buf_lit(b, ",");
+        put_error(b, &err_table[i]);
+        count[err_table[i].number / 1000]++;
+    }
+    buf_lit(b, "]");
+    buf_json_int(b, "totalCount", total);
+    put_counts(b, count);
+    buf_lit(b, "}");
+}
+
 static void put_metrics(struct buf *b)
 {
     metric_render(b);
@@ -118,6 +174,7 @@ static const struct {
     { "routes", put_routes },
     { "registry", put_registry },
     { "openapi", put_openapi },
+    { "errors", put_errors },
     { "openapi-wss", openapi_wss },
     { "metrics", put_metrics },
     { "metrics.minimal", metric_render_off },

@@ -288,6 +288,54 @@ class PublicTest(unittest.TestCase):
         self.assertIn("path=/db/fetch ", line()[0])
         self.assertIn("route=/gateway/fetch ", line()[0])
 
+    # ---- what there is to call ----
+
+    def test_the_registry_lists_routes_aliases_and_services(self):
+        rows = self.ask("/router/registry", method="GET").json
+        by = {source: [r for r in rows if r["source"] == source] for source in ("builtin", "public_route", "service_route")}
+        self.assertIn(("POST", "/public/{route_key}/{op}", "routes-public", "gateway"),
+                      {(r["method"], r["path"], r["plugin"], r["auth"]) for r in by["builtin"]})
+        self.assertIn({"source": "public_route", "method": "POST", "path": "/public/shop-off/fetch", "client_name": "app", "is_active": False},
+                      by["public_route"])
+        self.assertNotIn("shop-gone", str(rows))
+        self.assertIn({"source": "service_route", "path": "/db", "route_key": "two", "target_kind": "http_upstream", "is_active": True},
+                      by["service_route"])
+        self.assertEqual(sum(map(len, by.values())), len(rows))
+
+    def test_rows_of_the_published_router_table_come_first(self):
+        self.pg.run("create database listed")
+        self.pg.run("create table pm_athena_router (id int, name text); insert into pm_athena_router values (7, 'mine')", "listed")
+        self.pg.run("create table api_registry (id int, api_registry_id uuid, config jsonb); insert into api_registry values "
+                    "(1, '11111111-1111-1111-1111-111111111111', '{\"base\":\"/orders\"}'), (2, '22222222-2222-2222-2222-222222222222', '{}')", "listed")
+        server = self.start(wait=False, uri=self.pg.uri("listed"))
+        wait_for("the rows are listed", 5,
+                 lambda: self.ask("/router/registry", method="GET", server=server).json[0] == {"id": 7, "name": "mine"})
+        entries = self.ask("/registry", method="GET", server=server).json
+        self.assertEqual(entries[0], {"id": 1, "api_registry_id": "11111111-1111-1111-1111-111111111111", "config": {"base": "/orders"}})
+        one = "/registry/22222222-2222-2222-2222-222222222222"
+        self.assertEqual(self.ask(one, method="GET", server=server).json, entries[1:])
+        self.assertEqual(self.ask("/registry/nope'", method="GET", server=server).json, [])
+        self.assertEqual(self.ask("/registry", method="GET", server=server, key=None).status, 401)
+
+    def test_a_registry_without_its_table_is_empty_and_without_a_database_503(self):
+        self.assertEqual(self.ask("/registry", method="GET").json, [])
+        server = self.start(wait=False, control="")
+        a = self.ask("/registry", method="GET", server=server)
+        self.assertEqual((a.status, a.json["message"]), (503, "Logging store unavailable"), a.body)
+        self.assertEqual({r["source"] for r in self.ask("/router/registry", method="GET", server=server).json}, {"builtin"})
+
+    def test_the_error_catalogue(self):
+        a = self.ask("/admin/errors/catalog", method="GET").json
+        self.assertEqual((a["status"], a["message"]), ("success", "Listed Athena error catalog"))
+        data = a["data"]
+        self.assertEqual(data["totalCount"], len(data["errors"]))
+        self.assertEqual(sum(data["countsByDomain"].values()), data["totalCount"])
+        by = {x["code"]: x for x in data["errors"]}
+        self.assertEqual(by["unique_violation"]["docsUrl"], "https://docs.athena-cluster.com/docs/reference/errors/1000")
+        self.assertEqual((by["missing_client_header"]["errorNumber"], by["missing_client_header"]["domain"]), (2003, "gateway"))
+        self.assertNotIn("docsUrl", by["route_inactive"])
+        self.assertEqual(len({x["errorNumber"] for x in data["errors"]}), data["totalCount"])
+
     # ---- without the tables ----
 
     def test_without_tables_aliases_are_503_and_hosts_name_clients(self):

@@ -12,16 +12,12 @@ int meta_metrics(ath_req *r, ath_err *e)
                      ath_host_->inspect(r, cfg->metrics ? "metrics" : "metrics.minimal"));
 }
 
-/* Names of plugins, rights and limits are no public knowledge, so this one wants a credential even
- * where keys are not enforced. */
-int meta_registry(ath_req *r, ath_err *e)
+/* The site is the published one: links to it are in the wild. */
+int meta_docs(ath_req *r, ath_err *e)
 {
-    ath_who who = { .size = sizeof(who) };
-
-    ath_host_->req->who(r, &who);
-    if (!(who.flags & (ATH_WHO_ADMIN | ATH_WHO_KEY)))
-        return ath_raise(e, "unauthorized", "the route registry needs the admin key or an API key");
-    return ath_reply(r, 200, "application/json", ath_host_->inspect(r, "registry"));
+    (void)e;
+    ath_host_->req->set(r, "location", ATH_S("https://xylex.group/docs/athena"));
+    return ath_reply(r, 308, NULL, ATH_S(""));
 }
 
 int meta_openapi(ath_req *r, ath_err *e)

@@ -9,7 +9,8 @@ struct meta_config {
 };
 
 ath_handler meta_root, meta_ping, meta_health, meta_cluster, meta_ready;   /* health.c */
-ath_handler meta_metrics, meta_registry, meta_openapi, meta_openapi_wss;   /* documents.c */
+ath_handler meta_metrics, meta_openapi, meta_openapi_wss, meta_docs;       /* documents.c */
+ath_handler meta_registry, meta_entries, meta_entry, meta_errors;          /* registry.c */
 
 extern const char openapi_yaml[];                                          /* openapi.yaml */
 

@@ -21,7 +21,11 @@ static const ath_route routes[] = {
     OPEN("/health/cluster",   meta_cluster,     "Health of this node and of its configured mirrors"),
     OPEN("/ready",            meta_ready,       "Readiness: 503 while no traffic should come here"),
     OPEN("/metrics",          meta_metrics,     "Prometheus metrics"),
-    KEYED("/router/registry", meta_registry,    "Routes that this process serves"),
+    OPEN("/docs",             meta_docs,        "Redirects to the documentation"),
+    KEYED("/router/registry", meta_registry,    "Routes that this process serves, and what the control plane adds"),
+    KEYED("/registry",        meta_entries,     "Entries of the API registry"),
+    KEYED("/registry/{api_registry_id}", meta_entry, "One entry of the API registry, in an array"),
+    KEYED("/admin/errors/catalog", meta_errors, "Error codes with their numbers and statuses"),
     KEYED("/openapi.yaml",    meta_openapi,     "OpenAPI document of the served routes"),
     KEYED("/openapi-wss.yaml", meta_openapi_wss, "The same for websockets"),
 };
