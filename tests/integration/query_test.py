@@ -9,7 +9,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, f"{ROOT}/tests/support")
-from lab import ADMIN_KEY, Lab  # noqa: E402
+from lab import ADMIN_KEY, Lab, wait_for  # noqa: E402
 
 SCHEMA = """
 create table users (id int primary key, name text, tags text[]);
@@ -319,6 +319,46 @@ class QueryTest(unittest.TestCase):
         self.assertEqual(wrong, [])
         self.assertEqual(sorted(self.logged()), sorted(f"k{i}" for i in range(64) if i % 8 == 5))
 
+    # ---- the cache ----
+
+    def name_of(self, user, server=None):
+        a = (server or self.server).fetch("app", {"table_name": "users", "columns": ["name"], "conditions": [{"eq_column": "id", "eq_value": user}]})
+        return a.json["data"][0]["name"], a.headers["x-athena-cached"]
+
+    def is_kept(self, user, server):
+        """What may have changed the schema is looked at again before anything is kept."""
+        wait_for("the answer is kept", 10, lambda: self.name_of(user, server)[1] == "true")
+
+    def test_G_05_what_a_script_changed_is_seen_at_once(self):
+        redis = self.lab.redis()
+        both = self.lab.athena({"app": self.pg.uri("app")}, env={"ATHENA_REDIS_URL": redis.url, "ATHENA_REDIS_OP_TIMEOUT_MS": "400"})
+        for server in (self.server, both):
+            changes = (("update users set name = $1 where id = 9", {"params": ["by hand"]}, 200),
+                       ("update users set name = 'in a script' where id = 9; select 1", {}, 200),
+                       ("update users set name = 'one by one' where id = 9; select 1", {"execution_mode": "per_statement"}, 200),
+                       ("update users set name = 'before the failure' where id = 9; select nope", {"execution_mode": "per_statement"}, 400),
+                       ("do $$ begin update users set name = 'committed inside' where id = 9; commit; perform 1 / 0; end $$", {}, 400),
+                       ("with x as (update users set name = 'inside' where id = 9 returning 1) select count(*) from x", {}, 200))
+            for sql, more, status in changes:
+                self.is_kept(9, server)
+                a = self.query(sql, server, **more)
+                self.assertEqual(a.status, status, a.body)
+                if status != 200:
+                    self.assertEqual((a.json["details"]["sql_state"], a.json["status_code"]), ("42703", 400) if "nope" in sql else ("22012", 400))
+                    self.assertIn("nope" if "nope" in sql else "division by zero", a.json["error"])
+                    self.assertEqual(a.json["details"]["statement_index"], 2 if "nope" in sql else 1)
+                    self.assertEqual(a.json["message"], "The specified column 'nope' does not exist" if "nope" in sql else "A value does not fit its type")
+                self.assertEqual(self.name_of(9, server), (self.pg.run("select name from users where id = 9", "app").strip(), "false"), sql)
+            self.is_kept(8, server)
+            self.rows('SELECT "id" FROM "users" WHERE "id" = 8', server)
+            self.assertEqual(self.name_of(8, server)[1], "true")
+            wait_for("the count is kept", 10, lambda: self.count(server, table_name="users").headers["x-athena-cached"] == "true")
+            self.assertEqual(self.count(server, table_name="users").json["data"]["count"], 10)
+            self.good("insert into users values (11, 'eleven')", server)
+            a = self.count(server, table_name="users")
+            self.assertEqual((a.json["data"]["count"], a.headers["x-athena-cached"]), (11, "false"))
+            self.good("delete from users where id = 11", server)
+
     # ---- a SELECT that is a fetch ----
 
     def test_selects_of_the_newer_client_are_fetches(self):
@@ -364,8 +404,8 @@ class QueryTest(unittest.TestCase):
 
     # ---- /query/count ----
 
-    def count(self, key=ADMIN_KEY, **body):
-        return self.post("/query/count", {"driver": "postgresql", "db_name": "shop", **body}, key=key)
+    def count(self, server=None, key=ADMIN_KEY, **body):
+        return self.post("/query/count", {"driver": "postgresql", "db_name": "shop", **body}, server, key=key)
 
     def test_counts(self):
         a = self.count(table_name="users")
@@ -373,7 +413,9 @@ class QueryTest(unittest.TestCase):
         self.assertRegex(a.json["data"]["cache_key"], "^query_count:[0-9a-f]{64}$")
         self.assertEqual(a.headers["x-athena-cache-key"], a.json["data"]["cache_key"])
         self.assertEqual(a.headers["x-athena-cache-id"], a.json["data"]["cache_key"])
-        self.assertEqual((a.headers["x-athena-cache-source"], a.headers["x-athena-cached"]), ("database", "false"))
+        a = self.post("/query/count", {"driver": "postgres", "db_name": "shop", "table_name": "users"}, headers={"cache-control": "no-cache"})
+        self.assertEqual((a.headers["x-athena-cache-source"], a.headers["x-athena-cached"], a.headers["x-athena-cache-outcome"]),
+                         ("database", "false", "bypass_no_cache_header"))
         for body, n in (({"table_name": "users", "table_schema": "side"}, 1), ({"table_name": "side.users"}, 1), ({"query": "select count(*) from users where id > 7;"}, 3),
                         ({"query": "SELECT COUNT(DISTINCT owner_id)::int AS n FROM projects"}, 2), ({"query": "select count(*) filter (where id > 9) from users"}, 1),
                         ({"query": "select count(*) from (select 1 from users limit 4) x"}, 4)):
