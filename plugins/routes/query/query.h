@@ -29,7 +29,7 @@ struct query_state {
 
 /* ---- script.c: what a body asks for ---- */
 
-enum { SCRIPT_STATEMENTS = 998 }; /* BEGIN and COMMIT come on top of the host's 1000 */
+enum { SCRIPT_STATEMENTS = 990 }; /* ours come on top: the host takes 1000 in one trip */
 
 struct script_stmt {
     struct sql_statement of;
@@ -88,6 +88,7 @@ struct run {                     /* in the request's arena */
     uint64_t data_rows, affected;
     uint64_t started_ms, took_ms;
     ath_session *session;        /* NULL: one trip is enough */
+    bool block, wrote;           /* BEGIN and COMMIT around it; whether it wrote, known with those */
     /* the trip that is under way */
     uint32_t first, count;       /* its statements */
     uint32_t before;             /* ours in front of them */

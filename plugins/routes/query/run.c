@@ -15,8 +15,11 @@
  *
  * In every case the host cleans the connection before anybody else sees it (ATH_PG_RAW; G-15).
  *
- * What ran may have changed anything, also when it failed: procedures commit by themselves. So the
- * cache is told in any case, before the caller is answered.
+ * The cache is told before the caller is answered. PostgreSQL knows whether a transaction has
+ * written: then it has a number. So a block asks for that before its COMMIT, and reading scripts
+ * leave the cache alone; a single reading statement is put into a block for the same reason. What
+ * runs outside of a block may have changed anything, also when it failed: procedures commit by
+ * themselves.
  */
 #include "query.h"
 
@@ -67,6 +70,8 @@ static int finish(ath_task *t, struct run *x, ath_err *e)
     int rc;
 
     leave(x);
+    if (x->block && !x->wrote)
+        return well(t, x, e);
     rc = run_changed(t, changed, x, e);
 
     return rc == 1 ? well(t, x, e) : rc;
@@ -78,13 +83,15 @@ static int failed_changed(ath_task *t, const ath_done *d, ath_err *e)
     return said_again(d->arg, e);
 }
 
-/* What is open is rolled back. */
-static int fail(ath_task *t, struct run *x, ath_err *e)
+/* What is open is rolled back: of a block all there was. */
+static int fail(ath_task *t, struct run *x, int rc, ath_err *e)
 {
-    struct said *words = said_keep(ath_arena_of(t), e);
-    int rc;
+    struct said *words;
 
     leave(x);
+    if (x->block)
+        return rc;
+    words = said_keep(ath_arena_of(t), e);
     rc = run_changed(t, failed_changed, words, e);
     return rc == 0 ? 0 : said_again(words, e);
 }
@@ -216,23 +223,24 @@ static int ended(ath_task *t, struct run *x, ath_err *e)
         us -= us > x->script.stmt[i].took_us ? x->script.stmt[i].took_us : us;
     x->script.stmt[last_of(x)].took_us = us;
     if (x->writing && (rc = end_rows(x, last_of(x), e)) < 0)
-        return fail(t, x, e);
+        return fail(t, x, rc, e);
     return sent(t, x, e);
 }
 
 static int more(ath_task *t, const ath_done *d, ath_err *e)
 {
     struct run *x = d->arg;
+    int rc;
 
     if (d->rc < 0) {
         describe(t, x, is_of_statement(e) ? last_of(x) : UINT32_MAX, e);
-        return fail(t, x, e);
+        return fail(t, x, d->rc, e);
     }
     if (!d->rows)
         return ended(t, x, e);
-    if (x->writing && rows_add(&x->writer, d->rows, &x->body, e) < 0) {
+    if (x->writing && (rc = rows_add(&x->writer, d->rows, &x->body, e)) < 0) {
         describe(t, x, last_of(x), e);
-        return fail(t, x, e);
+        return fail(t, x, rc, e);
     }
     return ath_host_->pg->more(t, d->rows, more, x, e);
 }
@@ -241,11 +249,12 @@ static int more(ath_task *t, const ath_done *d, ath_err *e)
 static int pieces(ath_task *t, struct run *x, const ath_done *d, const ath_rows *rows, ath_err *e)
 {
     struct script_stmt *st = &x->script.stmt[last_of(x)];
+    int rc;
 
     x->writing = gives_rows(rows);
-    if (x->writing && begin_rows(t, x, rows, e) < 0) {
+    if (x->writing && (rc = begin_rows(t, x, rows, e)) < 0) {
         describe(t, x, last_of(x), e);
-        return fail(t, x, e);
+        return fail(t, x, rc, e);
     }
     if (!x->writing)
         x->affected += (st->affected = ath_host_->pg->affected(rows));
@@ -265,29 +274,38 @@ static int ran(ath_task *t, const ath_done *d, ath_err *e)
 {
     struct run *x = d->arg;
     const ath_rows *rows = d->rows;
+    int rc;
 
     if (d->rc < 0) {
         blame(t, x, d->count, e);
-        return fail(t, x, e);
+        return fail(t, x, d->rc, e);
     }
     for (uint32_t i = 0; i < x->before; i++)
         rows = ath_host_->pg->next(rows);
     for (uint32_t i = x->first; i < x->first + x->count; i++, rows = ath_host_->pg->next(rows)) {
         if (x->script.stmt[i].of.rows)
             return pieces(t, x, d, rows, e);
-        if (take(t, x, i, rows, e) < 0) {
+        if ((rc = take(t, x, i, rows, e)) < 0) {
             describe(t, x, i, e);
-            return fail(t, x, e);
+            return fail(t, x, rc, e);
         }
     }
+    if (x->ends)
+        x->wrote = ath_cell(rows, 0, 0).p != NULL;
     return sent(t, x, e);
 }
 
 /* ---- the way of trips ---- */
 
-static bool in_block(const struct run *x)
+/* Reading statements have no need to stand alone. */
+static bool in_block(ath_req *r, const struct run *x)
 {
-    return !x->script.each && x->script.count > 1;
+    const struct query_state *s = ath_state_of(r);
+    const struct sql_statement *first = &x->script.stmt[0].of;
+
+    if (x->script.each || x->script.count > 1)
+        return !x->script.each;
+    return s->cache && first->rows && !is_change(first);
 }
 
 /* The script's search path: of this transaction, or of the session, which ends with the request. */
@@ -310,8 +328,7 @@ static uint32_t trip_size(const struct run *x)
 {
     uint32_t n = 1;
 
-    while (in_block(x) && x->first + n < x->script.count &&
-           !x->script.stmt[x->first + n - 1].of.rows)
+    while (x->block && x->first + n < x->script.count && !x->script.stmt[x->first + n - 1].of.rows)
         n++;
     return n;
 }
@@ -320,7 +337,7 @@ static uint32_t trip_fill(ath_req *r, struct run *x, ath_stmt *to)
 {
     uint32_t n = 0;
 
-    if (x->first == 0 && in_block(x))
+    if (x->first == 0 && x->block)
         to[n++].sql = "BEGIN";
     if (x->first == 0 && x->script.schema.n)
         to[n++] = path_stmt(r, x);
@@ -330,10 +347,12 @@ static uint32_t trip_fill(ath_req *r, struct run *x, ath_stmt *to)
                               .param = x->script.param,
                               .param_count = x->script.param_count,
                               .flags = x->script.stmt[i].of.rows ? ATH_PG_ROWS : 0 };
-    x->ends = in_block(x) && x->first + x->count == x->script.count &&
+    x->ends = x->block && x->first + x->count == x->script.count &&
               !(x->count && x->script.stmt[last_of(x)].of.rows);
-    if (x->ends)
+    if (x->ends) {
+        to[n++].sql = "SELECT pg_catalog.txid_current_if_assigned()";
         to[n++].sql = "COMMIT";
+    }
     return n;
 }
 
@@ -348,7 +367,7 @@ static int send(ath_req *r, struct run *x, ath_err *e)
                     .timeout_ms = took < most ? (uint32_t)(most - took) : 1 };
 
     x->count = x->first < x->script.count ? trip_size(x) : 0;
-    stmt = ath_new(ath_arena_of(r), (x->count + 3) * sizeof(*stmt));
+    stmt = ath_new(ath_arena_of(r), (x->count + 4) * sizeof(*stmt));
     q.stmt = stmt;
     q.stmt_count = trip_fill(r, x, stmt);
     x->sent_ms = now_ms(r);
@@ -360,7 +379,7 @@ static int send(ath_req *r, struct run *x, ath_err *e)
 static int sent(ath_task *t, struct run *x, ath_err *e)
 {
     x->first += x->count;
-    if (x->first < x->script.count || (in_block(x) && !x->ends))
+    if (x->first < x->script.count || (x->block && !x->ends))
         return send(t, x, e);
     return finish(t, x, e);
 }
@@ -383,7 +402,7 @@ static bool one_trip(const struct run *x)
 
     for (uint32_t i = 0; i < x->script.count; i++)
         rows = rows || x->script.stmt[i].of.rows;
-    return x->script.count == 1 || (!x->script.each && !rows);
+    return x->block ? !rows : x->script.count == 1;
 }
 
 static void release(void *arg)
@@ -405,5 +424,6 @@ int run_start(ath_req *r, struct run *x, ath_err *e)
     buf_str(&x->body, x->head);
     buf_lit(&x->body, "[]");
     x->started_ms = now_ms(r);
+    x->block = in_block(r, x);
     return one_trip(x) ? send(r, x, e) : ath_host_->pg->open(r, &q, opened, x, e);
 }
