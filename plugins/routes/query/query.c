@@ -107,12 +107,16 @@ static int run_sql(ath_req *r, struct query *x, ath_err *e)
     return run_start(r, &x->run, e);
 }
 
-/* Exactly these mean yes. */
+/* Exactly these mean yes; a query for a direct URI is never deferred. */
 static bool is_deferred(ath_req *r)
 {
     static const char *const words[] = { "1", "true", "TRUE", "yes", "YES" };
+    static const char *const direct[] = { "x-pg-uri", "x-athena-jdbc-url", "x-jdbc-url" };
     ath_str given = ath_header(r, "x-athena-defer");
 
+    for (size_t i = 0; i < ATH_COUNT(direct); i++)
+        if (str_trim(ath_header(r, direct[i])).n)
+            return false;
     for (size_t i = 0; i < ATH_COUNT(words); i++)
         if (str_is(given, words[i]))
             return true;
