@@ -164,6 +164,7 @@ class StreamTest(unittest.TestCase):
     # ---- memory ----
 
     def test_a_million_rows_need_little_memory(self):
+        """G-14: a read without a limit is no danger to the server."""
         self.fetch(POINT)
         self.fetch({"table_name": "mixed", "select": "id"}, accept_encoding="gzip")
         for accept, packed in [(a, False) for a in FORMATS] + [("application/json", True)]:
