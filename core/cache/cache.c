@@ -23,7 +23,7 @@
 #include "log/log.h"
 #include "log/metric.h"
 
-enum { OVER = 1, WAITS = 0, TICKET_MAGIC = 0x71c4e701 };
+enum { OVER = 1, WAITS = 0, TICKET_MAGIC = 0x71c4e701, UNHEARD_GRACE_MS = 5000 };
 
 struct ticket {
     uint32_t magic;
@@ -58,7 +58,7 @@ struct look {
 
 static struct {
     bool on;
-    uint64_t ttl_ms, wait_ms, entry_bytes;
+    uint64_t ttl_ms, wait_ms, entry_bytes, unheard_ms;
 } config;
 
 static atomic_uint_fast64_t outcomes[CACHE_OUTCOMES], changes, changes_all, stored, shared;
@@ -534,20 +534,32 @@ static void redis_start(const struct cache_options *o)
                   "the Redis URL cannot be used, so there is no Redis: %s", e.message);
 }
 
+static void unheard(struct db_client *c, ath_loop *l)
+{
+    place_unheard(place_of(c), l, config.unheard_ms);
+}
+
 void cache_start(const struct cache_options *o)
 {
     struct memory_limits limits = { o->entries, o->bytes, o->entry_bytes };
 
     config.ttl_ms = o->ttl_ms;
     config.wait_ms = o->wait_ms;
+    config.unheard_ms = o->query_ms + UNHEARD_GRACE_MS;
     config.entry_bytes = o->entry_bytes;
     redis_start(o);
     cache_key_start(remote_on());
     memory_start(&limits);
     flight_start();
-    place_start(false);
+    db_on_unheard(unheard);
     metric_source(cache_metrics, NULL);
     config.on = true;
+}
+
+void cache_drain(void)
+{
+    if (config.on)
+        place_drain();
 }
 
 void cache_stop(void)
@@ -555,6 +567,7 @@ void cache_stop(void)
     if (!config.on)
         return;
     config.on = false;
+    db_on_unheard(NULL);
     place_stop();
     flight_stop();
     memory_stop();

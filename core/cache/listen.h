@@ -1,16 +1,15 @@
 /* core/cache/listen.h - hearing of changes that go past us.
  *
- * A trigger that `athena cache install-trigger` writes notifies the channel athena_cache with
- * "schema.table", both quoted where need be. While nobody listens in this process, nothing of a
- * database that has such a trigger is kept here; what may have been missed counts as a change of
- * anything.
+ * The trigger that `athena cache install-trigger` writes notifies the channel athena_cache, with the
+ * table's OID and behind it, for people, its name. While this is not heard, nothing of a database
+ * that has such a trigger is kept; when it is heard again, anything may have changed.
  */
 #ifndef CORE_CACHE_LISTEN_H
 #define CORE_CACHE_LISTEN_H
 
 #include "cache/place.h"
 
-/* Listens from now on, unless it does already. On the loop where it will be heard. */
-void listen_begin(struct place *p, struct db_client *c, ath_loop *l);
+/* Listens from now on, unless it does already. On the place's home loop. */
+void listen_begin(struct place *p);
 
 #endif

@@ -21,7 +21,7 @@
 #include "lib/buf.h"
 #include "log/log.h"
 
-enum { CHECK_MS = 30000, APART_MS = 100, FAILED_MS = 1000, TURNS_MOST = 4 };
+enum { CHECK_MS = 30000, APART_MS = 100, FAILED_MS = 200, UNHEARD_MS = 1000, TURNS_MOST = 4 };
 
 struct place {
     struct place *next;
@@ -33,15 +33,17 @@ struct place {
     uint64_t begun_ms, read_ms, failed_ms;
     uint32_t moved;              /* of its target, when it was read */
     bool reading, owes;
-    atomic_bool listening;
+    struct place_ear ear;
+    atomic_uint_fast64_t unheard_ms; /* up to then what nobody heard of may take effect */
+    struct deadline again;
     bool plain;                  /* its role may not see the cluster's identifier; the task's own */
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct place *places;
-static bool listens;
 
 static void read_begin(struct place *p);
+static void unheard_again(struct deadline *d);
 
 /* ---- who asks ---- */
 
@@ -53,6 +55,8 @@ static struct place *place_new(struct db_client *c)
     p->home = task_work_loop();
     pthread_mutex_init(&p->lock, NULL);
     list_init(&p->waiting);
+    atomic_store(&p->ear.losses, 1); /* it was never heard */
+    deadline_init(&p->again, unheard_again);
     p->next = places;
     places = p;
     return p;
@@ -72,6 +76,11 @@ struct place *place_of(struct db_client *c)
     }
     pthread_mutex_unlock(&list_lock);
     return p;
+}
+
+static bool hears(struct place *p)
+{
+    return atomic_load(&p->ear.losses) == atomic_load(&p->ear.heard);
 }
 
 enum place_state place_now(struct place *p, struct moment *ret)
@@ -94,7 +103,7 @@ enum place_state place_now(struct place *p, struct moment *ret)
         place_refresh(p);
         state = age > 2 * CHECK_MS ? PLACE_KEPT_OUT : state;
     }
-    if (r->replica || (r->watched && listens && !atomic_load(&p->listening)))
+    if (r->replica || (r->watched && !hears(p)))
         state = PLACE_KEPT_OUT;
     return state;
 }
@@ -167,7 +176,7 @@ static void change_all(struct database *d, ath_loop *l)
         remote_change(l, d, NULL, 0, &(struct change_ask){ 0 });
 }
 
-void place_change_all(struct place *p, ath_loop *l)
+static void change_anything(struct place *p, ath_loop *l)
 {
     struct database *d;
 
@@ -176,12 +185,49 @@ void place_change_all(struct place *p, ath_loop *l)
     p->owes = p->owes || !d;
     pthread_mutex_unlock(&p->lock);
     if (d)
-        change_all(d, l ? l : p->home);
+        change_all(d, l);
 }
 
-void place_listening(struct place *p, bool yes)
+/* After a second, by when most of it is over, and when all of it must be. */
+static void unheard_again(struct deadline *d)
 {
-    atomic_store(&p->listening, yes);
+    struct place *p = container_of(d, struct place, again);
+    uint64_t end = atomic_load(&p->unheard_ms);
+
+    change_anything(p, p->home);
+    if (loop_now_ms(p->home) < end)
+        deadline_set(p->home, &p->again, end);
+}
+
+static void unheard_home(void *arg)
+{
+    struct place *p = arg;
+    uint64_t soon = loop_now_ms(p->home) + UNHEARD_MS;
+
+    if (!p->again.at_ms || p->again.at_ms > soon)
+        deadline_set(p->home, &p->again, soon);
+}
+
+void place_unheard(struct place *p, ath_loop *l, uint64_t within_ms)
+{
+    change_anything(p, l);
+    atomic_store(&p->unheard_ms, loop_now_ms(l) + within_ms);
+    loop_post(p->home, unheard_home, p);
+}
+
+struct place_ear *place_ear(struct place *p)
+{
+    return &p->ear;
+}
+
+struct db_client *place_client(const struct place *p)
+{
+    return p->client;
+}
+
+ath_loop *place_home(const struct place *p)
+{
+    return p->home;
 }
 
 /* ---- the end of a reading ---- */
@@ -253,8 +299,8 @@ static void reading_over(struct reading *r, struct relations *fresh, int rc)
     relations_unref(before);
     if (owes)
         change_all(r->database, p->home);
-    if (fresh && fresh->watched && listens)
-        listen_begin(p, p->client, p->home);
+    if (fresh && fresh->watched)
+        listen_begin(p);
 }
 
 static void reading_gone(void *arg)
@@ -411,9 +457,20 @@ static void read_begin(struct place *p)
 
 /* ---- life ---- */
 
-void place_start(bool listen)
+static void drain_home(void *arg)
 {
-    listens = listen;
+    struct place *p = arg;
+
+    if (p->ear.task)
+        task_cancel(p->ear.task);
+}
+
+void place_drain(void)
+{
+    pthread_mutex_lock(&list_lock);
+    for (struct place *p = places; p; p = p->next)
+        loop_post(p->home, drain_home, p);
+    pthread_mutex_unlock(&list_lock);
 }
 
 void place_stop(void)

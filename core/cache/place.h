@@ -47,14 +47,21 @@ bool place_leave(struct place *p, struct place_wait *w); /* false: too late, `ov
 /* Something of it has changed, and what it is could not be found out: told when it is known. */
 void place_owes(struct place *p);
 
-/* Anything of it may have changed, and nobody waits to know that all know. On one of its loops, or
- * none. */
-void place_change_all(struct place *p, ath_loop *l);
+/* A statement that may have written ended without anybody having heard how; it may take effect up to
+ * `within_ms` from now. On loop `l`. */
+void place_unheard(struct place *p, ath_loop *l, uint64_t within_ms);
 
-/* The listener (listen.c): whether changes that go past us would be heard. */
-void place_listening(struct place *p, bool yes);
+/* Changes that went past us are heard on its home loop (listen.c), which notes there how often the
+ * channel was lost, and up to which loss everything has been made good. */
+struct place_ear {
+    ath_task *task;              /* that listens; NULL: none; the home loop's alone */
+    atomic_uint losses, heard;   /* not the same: something may be missed right now */
+};
+struct place_ear *place_ear(struct place *p);
+struct db_client *place_client(const struct place *p);
+ath_loop *place_home(const struct place *p);
 
-void place_start(bool listen);
+void place_drain(void);          /* what listens ends; any thread */
 void place_stop(void);           /* after the loops have stopped */
 
 #endif

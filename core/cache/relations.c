@@ -367,6 +367,13 @@ const struct relation *relations_find(const struct relations *r, ath_str schema,
     return map_get(&r->by_name, str_from(key, schema.n + 1 + name.n));
 }
 
+const struct relation *relations_by_oid(const struct relations *r, uint32_t oid)
+{
+    uint32_t i = index_of(r, oid);
+
+    return i == NONE ? NULL : &r->relation[i];
+}
+
 static bool merge(const struct units *more, uint32_t ret[UNITS_MOST], uint32_t *ret_n)
 {
     for (uint32_t i = 0; i < more->n; i++) {

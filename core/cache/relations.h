@@ -70,6 +70,8 @@ void relations_unref(void *r);   /* accepts NULL */
 
 const struct relation *relations_find(const struct relations *r, ath_str schema, ath_str name);
 
+const struct relation *relations_by_oid(const struct relations *r, uint32_t oid);
+
 /* What these read or change together. False: it cannot be followed, or is too much. */
 bool relations_reads(const struct relations *r, const ath_relation_name *name, uint32_t n,
                      uint32_t ret[UNITS_MOST], uint32_t *ret_n);

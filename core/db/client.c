@@ -261,6 +261,19 @@ struct db_target *client_target(struct db_client *c)
     return t;
 }
 
+static void (*on_unheard)(struct db_client *c, ath_loop *l);
+
+void db_on_unheard(void (*fn)(struct db_client *c, ath_loop *l))
+{
+    on_unheard = fn;
+}
+
+void client_unheard(struct db_client *c, ath_loop *l)
+{
+    if (on_unheard)
+        on_unheard(c, l);
+}
+
 void db_client_digest(struct db_client *c, uint8_t ret[32])
 {
     static const char *const left_out[] = { "password", "passfile", "sslpassword", "sslkey" };

@@ -78,6 +78,11 @@ int db_client_usable(const struct db_client *c, ath_err *e);
 /* A digest of where it leads: hosts, database, role and settings, without secrets. */
 void db_client_digest(struct db_client *c, uint8_t ret[32]);
 
+/* What is called, on some loop, when a statement that may have written has ended without anybody
+ * having heard how: its task is over, its time has passed, its connection is lost. It may even take
+ * effect later, up to the end of db_options.query_timeout_ms. Once, before the loops serve. */
+void db_on_unheard(void (*fn)(struct db_client *c, ath_loop *l));
+
 /* Pool figures for metrics and health. */
 struct db_pool_stats {
     uint64_t size, idle, waiting, max;

@@ -34,6 +34,9 @@ struct db_target *client_target(struct db_client *c);
 /* The database answered (why NULL), or an attempt to connect failed. Logs changes. Any thread. */
 void client_is_up(struct db_client *c, const ath_err *why);
 
+/* See db_on_unheard(). */
+void client_unheard(struct db_client *c, ath_loop *l);
+
 int client_unknown(ath_str name, ath_err *e);
 
 /* The refusal of a client that is not up. */

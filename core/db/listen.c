@@ -39,6 +39,7 @@ struct wish {
     struct op *op;   /* NULL: it does something else */
     struct buf kept; /* payloads, as members of a JSON array */
     bool missed;
+    atomic_uint *losses; /* NULL: nobody counts */
     enum wish_state state;
     char channel[CHANNEL_ROOM];
 };
@@ -196,6 +197,8 @@ static void lose(struct listener *l)
 {
     list_each (node, next, &l->wishes) {
         struct wish *w = list_entry(node, struct wish, node);
+        if (w->losses)
+            atomic_fetch_add(w->losses, 1);
         if (w->state == UNWANTED)
             wish_free(w);
         else
@@ -310,6 +313,7 @@ static void task_over(struct task_hold *h)
     bool said_nothing = w->state == WANTED && l->says != w;
 
     w->task = NULL;
+    w->losses = NULL;
     w->state = UNWANTED;
     if (said_nothing)
         wish_free(w);
@@ -359,6 +363,15 @@ int listen_start(struct db_client *c, ath_task *t, ath_str channel, ath_then *th
     w->op->stop = wish_stop;
     loop_defer(l->loop, &l->tell);
     return 0;
+}
+
+void listen_count_losses(struct db_client *c, ath_task *t, ath_str channel, atomic_uint *losses)
+{
+    struct listener *l = listener_find(c, t->loop);
+    struct wish *w = l ? wish_find(l, t, channel) : NULL;
+
+    if (w)
+        w->losses = losses;
 }
 
 void listen_retarget(struct db_client *c, ath_loop *loop)

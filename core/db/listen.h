@@ -17,6 +17,9 @@ enum { LISTEN_KEPT = 262144, CHANNEL_ROOM = 64 };
 /* ath_pg_api.listen on this client. */
 int listen_start(struct db_client *c, ath_task *t, ath_str channel, ath_then *then, void *arg,
                  ath_err *e);
+/* Of a task that has called it: counts on from now how often that channel stopped being heard, as soon
+ * as that is known. It must live until the task's wish does: until the task is over. */
+void listen_count_losses(struct db_client *c, ath_task *t, ath_str channel, atomic_uint *losses);
 void listen_retarget(struct db_client *c, ath_loop *l); /* it has another target now; posted */
 void listen_close_all(struct db_loop *on);
 

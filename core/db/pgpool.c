@@ -530,6 +530,7 @@ void pgpool_trip_lost(struct trip *t, const ath_err *why)
 {
     ath_err *e = trip_err(t);
 
+    t->unsure = true;
     err_raise(e, "connection_error", "the connection was lost%s: %.*s",
               t->flags & ATH_PG_READ ? "" : "; whether the statement took effect is not known",
               why ? why->message_n : 6, why ? why->message : "closed");

@@ -33,6 +33,8 @@ void trip_sent(struct trip *t)
 {
     ath_task *root = root_of(t);
 
+    if (!t->plain)
+        t->sent_to = pgpool_client(t->pool);
     if (root && !root->db_sent_ns)
         root->db_sent_ns = clock_ns();
 }
@@ -110,13 +112,24 @@ static void trip_stop(struct op *o)
 
     if (o->finished)
         return;
+    t->unsure = t->conn != NULL;
     trip_leave(t, "a query of it was stopped");
     trip_finish(t, ATH_E_CANCELED);
 }
 
+/* What may have written, and nobody heard how it ended. */
+static bool is_unheard(const struct op *o, const struct trip *t)
+{
+    return t->sent_to && !(t->flags & (ATH_PG_READ | ATH_PG_READ_ONLY)) && (t->unsure || !o->told);
+}
+
 static void trip_release(struct op *o)
 {
-    rows_clear(&((struct trip *)o->impl)->first);
+    struct trip *t = o->impl;
+
+    rows_clear(&t->first);
+    if (unlikely(is_unheard(o, t)))
+        client_unheard(t->sent_to, o->task->loop);
 }
 
 static void trip_late(struct deadline *d)
@@ -125,6 +138,7 @@ static void trip_late(struct deadline *d)
 
     bool unsure = t->conn && !(t->flags & ATH_PG_READ);
 
+    t->unsure = unsure;
     trip_leave(t, "a query of it did not end in time");
     trip_finish(t,
                 err_raise(op_err(t->op), "query_timeout", "the query did not end within its time%s",

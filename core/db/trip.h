@@ -30,6 +30,7 @@ struct trip {
     struct trip_stmt *stmt;
     struct prep *prep;           /* of a plain one, while it is put on a connection */
     struct trip_stmt set;        /* set_config() of all settings; sql NULL: none */
+    struct db_client *sent_to;   /* it was on a connection; of plain ones NULL */
     uint64_t arrived_ms, order;  /* order of arrival within the pool */
     uint32_t count, answered;    /* statements */
     uint32_t flags;              /* ATH_PG_* */
@@ -38,6 +39,7 @@ struct trip {
     bool alone;                  /* not (again) with others */
     bool opens;                  /* begins its session: its transaction stays open */
     bool holds;                  /* its connection for long: see pgbudget_hold() */
+    bool unsure;                 /* whether it took effect is not known */
     bool failed;                 /* the op's error is filled */
     bool redo;                   /* its failure is of our making: run it again */
     struct pieces *pieces;       /* its rows come so; NULL: whole */

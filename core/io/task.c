@@ -414,7 +414,8 @@ static void op_deliver(struct op *o)
 {
     ath_task *t = o->task;
 
-    if (likely(o->then && !t->gone && !t->ended))
+    o->told = o->then && !t->gone && !t->ended;
+    if (likely(o->told))
         op_call(o);
     if (o->release)
         o->release(o);

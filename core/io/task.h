@@ -82,7 +82,7 @@ struct op {
     void (*release)(struct op *o); /* after the continuation: gives back what `done` points to */
     void *impl;
     struct list node;            /* among the task's, then among the loop's finished ones */
-    uint8_t finished, pad[7];
+    uint8_t finished, told, pad[6]; /* told: `then` was called */
 };
 
 /* Fills a task that is embedded in something; its only reference is the caller's, who gives it back

@@ -115,7 +115,7 @@ static void answers_start(struct server *s)
     struct cache_options o = {
         .entries = (uint64_t)c->cache.entries, .bytes = (uint64_t)c->api.cache_max_bytes,
         .entry_bytes = c->cache.entry_bytes, .ttl_ms = c->api.cache_ttl_ms,
-        .wait_ms = c->cache.wait_ms, .redis_url = c->server.redis_url,
+        .wait_ms = c->cache.wait_ms, .query_ms = c->gateway.resilience_timeout_ms, .redis_url = c->server.redis_url,
         .redis_command_ms = c->cache.redis_timeout_ms,
         .redis_cooldown_ms = c->cache.redis_cooldown_ms,
         .loops = s->loops.all, .loop_count = s->loops.count,
@@ -392,6 +392,7 @@ static void stop_begin(struct server *s, const char *why)
     acceptor_stop(s->acceptor);
     loops_each(&s->loops, LOOP_HTTP, loop_drain, NULL);
     stage_drain(s->setup->registry);
+    cache_drain();
     uv_update_time(&l->uv);
     s->step_until_ms = uv_now(&l->uv) + s->setup->core.server.drain_timeout_ms;
     uv_timer_start(&s->step, stop_wait, 0, WAIT_MS);
