@@ -34,7 +34,7 @@ void trip_sent(struct trip *t)
     ath_task *root = root_of(t);
 
     if (!t->plain)
-        t->sent_to = pgpool_client(t->pool);
+        t->sent_to = t->session ? session_client(t->session) : pgpool_client(t->pool);
     if (root && !root->db_sent_ns)
         root->db_sent_ns = clock_ns();
 }

@@ -252,3 +252,8 @@ void session_lost(struct pgconn *c)
     if (!s->why)
         s->why = "it was lost";
 }
+
+struct db_client *session_client(const ath_session *s)
+{
+    return s->client;
+}

@@ -36,4 +36,6 @@ void session_ready(struct pgconn *c);
 void session_again(struct trip *t);
 void session_lost(struct pgconn *c);
 
+struct db_client *session_client(const ath_session *s);
+
 #endif

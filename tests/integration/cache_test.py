@@ -80,7 +80,8 @@ def stress(case, servers, seconds, disturb=None):
         n = 0
         while time.monotonic() < end and not wrong:
             n += 1
-            callers[server_of(i)].post("/gateway/query", {"query": f"update item set v = {n} where id = {i}"})
+            callers[server_of(i)].post("/gateway/update", {"table_name": "item", "set": {"v": n},
+                                                           "conditions": [{"eq_column": "id", "eq_value": i}]})
             done[i] = n
             time.sleep(random.random() * 0.02)
 
@@ -212,6 +213,53 @@ class LocalTest(unittest.TestCase):
         a = self.fetch(body)
         self.assertEqual((outcome(a), a.json["data"][0]["owner"]), ("miss_all_tiers", "bob"))
         self.hit(body)
+
+    def update(self, table, values, column, value, client="app"):
+        a = self.server.request("POST", "/gateway/update", {"table_name": table, "set": values,
+                                                           "conditions": [{"eq_column": column, "eq_value": value}]},
+                                {**HEADERS, "x-athena-client": client})
+        self.assertEqual(a.status, 200, a.body)
+
+    def test_a_write_to_one_table_leaves_the_others_answers(self):
+        kept = [item(11), {"table_name": "place"}, {"table_name": "pets"}, {"table_name": "part"}]
+        for body in kept:
+            self.hit(body)
+        self.update("item", {"v": 11}, "id", 11)
+        self.assertEqual([outcome(self.fetch(b)) for b in kept], ["miss_all_tiers"] + 3 * ["hit_local_raw"])
+
+    def test_a_write_reaches_what_depends_on_it(self):
+        """Views, partitions both ways, cascades of foreign keys, triggers, and the other name of the database."""
+        self.hit({"table_name": "pets"})
+        self.update("owner", {"name": "eve"}, "id", 1)
+        self.assertEqual(self.fetch({"table_name": "pets"}).json["data"][0]["owner"], "eve")
+        for read, wrote in (("part", "part_1"), ("part_1", "part"), ("part", "part")):
+            self.hit({"table_name": read})
+            self.update(wrote, {"v": f"{read} by {wrote}"}, "id", 1)
+            self.assertEqual(self.fetch({"table_name": read}).json["data"], [{"id": 1, "v": f"{read} by {wrote}"}])
+        self.hit({"table_name": "touched"})
+        a = self.server.request("PUT", "/gateway/insert", {"table_name": "toucher", "insert_body": {"id": 1}}, HEADERS)
+        self.assertEqual(a.status, 200, a.body)
+        self.assertEqual(self.fetch({"table_name": "touched"}).json["data"], [{"id": 1, "v": "x"}])
+        write(self.server, "insert into owner values (9, 'zoe'); insert into pet values (9, 9, 'tom')")
+        self.hit({"table_name": "pet"})
+        a = self.server.request("DELETE", "/gateway/delete", {"table_name": "owner", "conditions": [{"eq_column": "id", "eq_value": 9}]},
+                                HEADERS)
+        self.assertEqual(a.status, 200, a.body)
+        self.assertEqual(len(self.fetch({"table_name": "pet"}).json["data"]), 1)
+        self.hit(item(12), client="alias")
+        self.update("item", {"v": 12}, "id", 12)
+        self.assertEqual(self.fetch(item(12), client="alias").json["data"], [{"v": 12}])
+
+    def test_a_write_whose_caller_left_counts(self):
+        body = item(13)
+        self.hit(body)
+        c = http.client.HTTPConnection("127.0.0.1", self.server.port)
+        c.request("POST", "/gateway/query", json.dumps({"query": "select pg_sleep(0.3); update item set v = 13 where id = 13"}), HEADERS)
+        time.sleep(0.1)
+        c.close()
+        time.sleep(0.5)
+        now = int(self.pg.run("select v from item where id = 13", "app"))
+        self.assertEqual(self.fetch(body).json["data"], [{"v": now}])
 
     def test_a_changed_table_is_read_again(self):
         self.pg.run("create table shape (id int); insert into shape values (1)", "app")
