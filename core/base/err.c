@@ -182,6 +182,8 @@ ath_str err_get(const ath_err *e, const char *key)
         return str_of(e->sqlstate);
     if (strcmp(key, "code") == 0)
         return str_of(err_entry(e)->code);
+    if (strcmp(key, "details") == 0)
+        return (ath_str){ e->details, e->details_n };
     if (strcmp(key, "title") == 0) {
         ath_str title = detail_of(e, key);
         return title.n ? title : str_of(err_entry(e)->message);

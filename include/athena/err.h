@@ -64,8 +64,9 @@ typedef struct {
      * also sent as Retry-After (whole seconds), "body" replaces the whole error body. */
     void    (*detail)(ath_err *e, const char *key, ath_str json);
     /* "message", "hint", "code", "title", "sqlstate", or a detail by its key ("constraint",
-     * "table", "column" of a database's error). Empty: there is none. Borrowed from `e`; a JSON
-     * string comes without its quotes, escapes kept. */
+     * "table", "column" of a database's error); "details": all of them, "key":json between commas.
+     * Empty: there is none. Borrowed from `e`; a JSON string comes without its quotes, escapes
+     * kept. */
     ath_str (*get)(const ath_err *e, const char *key);
 } ath_err_api;
 

@@ -93,6 +93,13 @@ class Dev(unittest.TestCase):
         self.assertEqual(fresh.returncode, 0, fresh.stderr)
         self.assertNotEqual(fresh.stdout.strip(), first.split()[2])
 
+    def test_idempotency_keys_work_in_it(self):
+        done = self.exec("sh", "-c", 'for i in 1 2; do curl -sf -D - "$ATHENA_URL/gateway/insert" -H "x-athena-client: demo" '
+                         '-H "x-athena-key: $ATHENA_KEY" -H "idempotency-key: a" -d \'{"table_name":"customers","insert_body":'
+                         '{"name":"N","email":"n@x","country":"NO"}}\'; done')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.count("idempotency-replayed: true"), 1, done.stdout)
+
     def test_it_says_where_it_is_and_stops_when_told(self):
         p, said = self.start()
         url = re.search(r"runs at (http://127\.0\.0\.1:\d+) ", said).group(1)

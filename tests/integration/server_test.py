@@ -149,12 +149,12 @@ class ServerTest(unittest.TestCase):
             admin = {"x-athena-key": ADMIN_KEY}
             registry = {(r["method"], r["path"]) for r in server.get("/router/registry", admin).json}
             return registry, server.get("/openapi.yaml", admin).body
-        with_gateway, document = served(self.server)
+        with_gateway, document = served(self.lab.athena({"app": self.pg.uri("app")}, plugins=("routes-meta", "routes-gateway", "sink-file")))
         other = self.lab.athena({"app": self.pg.uri("app")}, plugins=("routes-meta", "sink-file"))
         without, smaller = served(other)
         self.assertEqual(with_gateway - without, {("POST", "/gateway/fetch"), ("POST", "/gateway/data"), ("GET", "/data"),
                                                   ("PUT", "/gateway/insert"), ("POST", "/gateway/insert"), ("POST", "/gateway/update"),
-                                                  ("DELETE", "/gateway/delete"), ("POST", "/gateway/delete")})
+                                                  ("DELETE", "/gateway/delete"), ("POST", "/gateway/delete"), ("POST", "/gateway/transaction")})
         self.assertEqual(without - with_gateway, set())
         self.assertIn("/gateway/fetch", document)
         self.assertNotIn("/gateway/", smaller)

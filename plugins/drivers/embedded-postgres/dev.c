@@ -262,7 +262,7 @@ static int run_psql(struct dev *d, ath_err *e)
     *a = NULL;
     if ((rc = run_tool(d, &c, e)) < 0)
         return rc;
-    return ath_host_->stream->write(d->task, c.in, str_of(demo_sql), on_fed, c.in, e);
+    return ath_host_->stream->write(d->task, c.in, str_of(text(d, "%s\n%s", demo_sql, idempotency_sql)), on_fed, c.in, e);
 }
 
 static int start_database(struct dev *d, ath_err *e)

@@ -95,5 +95,6 @@ void part_how(const struct part *p, char *ret, size_t size);
 int dev_run(ath_task *t, const void *options, ath_err *e);
 
 extern const char demo_sql[];
+extern const char idempotency_sql[]; /* of routes-gateway */
 
 #endif

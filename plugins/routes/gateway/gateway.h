@@ -52,9 +52,16 @@ bool gateway_bare_rows(ath_req *r);
 /* write.c */
 ath_handler gateway_insert, gateway_update, gateway_delete;
 
+/* transaction.c */
+ath_handler gateway_transaction;
+
+/* install.c: athena idempotency install */
+extern const ath_command gateway_install;
+
 /* get.c */
 ath_handler gateway_get;
 
 extern const char openapi_yaml[]; /* openapi.yaml */
+extern const char idempotency_sql[]; /* idempotency.sql */
 
 #endif

@@ -57,6 +57,8 @@ static const ath_route routes[] = {
     WRITES("DELETE", "/gateway/delete", gateway_delete, "delete",
            "Delete rows by id or by conditions"),
     WRITES("POST", "/gateway/delete", gateway_delete, "delete", "The same"),
+    WRITES("POST", "/gateway/transaction", gateway_transaction, "transaction",
+           "Fetch, insert, update and delete: all of it or nothing"),
 };
 /* clang-format on */
 
@@ -65,9 +67,9 @@ static const ath_routes group = {
     .openapi = openapi_yaml,
     ATH_ARRAY(route, routes),
 };
-static const ath_cap *const caps[] = { &group.cap, NULL };
+static const ath_cap *const caps[] = { &group.cap, &gateway_install.cap, NULL };
 
-ATH_PLUGIN("routes-gateway", "1.0.0", "athena.catalog@1 ?athena.cache@1", "",
+ATH_PLUGIN("routes-gateway", "1.0.0", "athena.catalog@1 ?athena.cache@1", "command.idempotency",
            .summary = "Rows of the clients' databases", ATH_ARRAY(field, fields),
            .config_size = sizeof(struct gateway_config), .cap = caps, .init = gateway_init,
            .loop_init = gateway_loop_init, .loop_fini = gateway_loop_fini);

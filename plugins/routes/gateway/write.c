@@ -7,6 +7,7 @@
  */
 #include "change.h"
 
+#include "dataplane/once.h"
 #include "lib/json.h"
 
 struct write {
@@ -14,6 +15,7 @@ struct write {
     enum dp_kind kind;
     const struct json *body; /* NULL: not read yet */
     struct change c;
+    struct dp_once once; /* with an idempotency key */
     ath_str reply;
 };
 
@@ -129,23 +131,67 @@ static int reply(ath_task *t, const ath_done *d, ath_err *e)
 }
 
 /* It is committed; nobody is told before the caches know. */
-static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+static int committed(ath_task *t, struct write *x, ath_err *e)
 {
     const struct gateway_state *s = ath_state_of(t);
-    struct write *x = (struct write *)ask;
     int rc = 1;
 
-    x->c.dp.e = e;
-    body_of(t, x, rows);
     if (s->cache)
         rc = s->cache->changed(t, &x->c.relation, 1, reply, x, e);
     return rc == 1 ? ath_reply(t, 200, "application/json", x->reply) : rc;
+}
+
+static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+{
+    struct write *x = (struct write *)ask;
+
+    x->c.dp.e = e;
+    body_of(t, x, rows);
+    return committed(t, x, e);
 }
 
 static int failed(ath_task *t, struct dp_ask *ask, int rc, ath_err *e)
 {
     (void)t;
     return change_failed(&((struct write *)ask)->c, rc, e);
+}
+
+/* ---- with an idempotency key ---- */
+
+static int once_answer(ath_task *t, struct dp_once *o, const ath_rows *rows, ath_err *e)
+{
+    struct write *x = o->arg;
+
+    x->c.dp.e = e;
+    body_of(t, x, rows);
+    o->body = x->reply;
+    return 0;
+}
+
+static int once_failed(ath_task *t, struct dp_once *o, int rc, ath_err *e)
+{
+    struct write *x = o->arg;
+
+    return dp_ask_failed(t, &x->ask, rc, e);
+}
+
+static int once_committed(ath_task *t, struct dp_once *o, ath_err *e)
+{
+    return committed(t, o->arg, e);
+}
+
+static int send_once(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    struct write *x = (struct write *)ask;
+
+    x->once.request = ath_host_->req->body(r);
+    x->once.begin = "BEGIN";
+    x->once.effect = ask->query;
+    x->once.answer = once_answer;
+    x->once.failed = once_failed;
+    x->once.committed = once_committed;
+    x->once.arg = x;
+    return dp_once(r, &x->once, e);
 }
 
 /* ---- the way there ---- */
@@ -175,7 +221,8 @@ static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
     struct write *x = (struct write *)ask;
     int rc;
 
-    if ((rc = read_text(r, x, e)) < 0 || (rc = change_read(r, &x->c, x->kind, x->body, e)) < 0)
+    if ((rc = dp_once_key(r, ATH_S(""), &x->once.key, e)) < 0 || (rc = read_text(r, x, e)) < 0 ||
+        (rc = change_read(r, &x->c, x->kind, x->body, e)) < 0)
         return rc;
     note(r, "table_name", change_table(r, &x->c), ATH_V_TEXT);
     return 0;
@@ -187,8 +234,11 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     struct write *x = (struct write *)ask;
     int rc = change_bind(r, &x->c, ask->snapshot, &ask->unknown, e);
 
+    if (rc == 0 && x->once.key.n)
+        rc = dp_once_installed(ask->catalog, ask->snapshot, &ask->unknown, e);
     if (rc < 0)
         return rc;
+    ask->send = x->once.key.n ? send_once : NULL;
     ask->query.stmt = x->c.sql.stmt;
     ask->query.stmt_count = x->c.sql.stmt_count;
     ask->query.timeout_ms = (uint32_t)cfg->query_timeout_ms;

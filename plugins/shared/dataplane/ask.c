@@ -39,6 +39,7 @@ static int asked(ath_task *t, const ath_done *d, ath_err *e)
 {
     struct dp_ask *a = d->arg;
 
+    a->answered = d->count;
     return d->rc < 0 ? dp_ask_failed(t, a, d->rc, e) : a->answer(t, a, d->rows, e);
 }
 

@@ -31,6 +31,7 @@ struct dp_ask {
     int (*answer)(ath_req *r, struct dp_ask *a, const ath_rows *rows, ath_err *e);
     /* The database refused it for good; puts it into other words, perhaps. NULL: it needs none. */
     int (*failed)(ath_req *r, struct dp_ask *a, int rc, ath_err *e);
+    uint64_t answered; /* in `failed`: statements before the one that was refused */
     const ath_snapshot *snapshot; /* in `bind`: never NULL */
     ath_query query;
     bool unknown;

@@ -1,0 +1,321 @@
+/* Once, as three trips on one connection; see once.h.
+ *
+ * A refusal is kept as its code, words and details, and said anew: the answer then has the ids of
+ * the request that asks, not of the first one.
+ */
+#include "dataplane/once.h"
+
+#include "lib/json.h"
+#include "lib/jsonread.h"
+
+enum { CLIENT, KEY_ID, ROUTE, KEY, REQUEST, STATUS, BODY }; /* of param */
+enum { OID_TEXT = 25, OID_INT2 = 21, VALUES = 64 };
+
+#define TABLE "athena.idempotency_keys"
+#define WHICH "client = $1 AND key_id = $2 AND route = $3 AND key = $4"
+#define DIGEST(n)                                                                                  \
+    "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(" n ", 'UTF8')), 'hex')"
+#define FRESH "pg_catalog.now() - interval '24 hours'"
+
+static const char lock_sql[] =
+    "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended("
+    "pg_catalog.concat_ws(pg_catalog.chr(10), $1, $2, $3, $4), 0))";
+static const char look_sql[] =
+    "SELECT status, body, request = " DIGEST("$5") " FROM " TABLE " WHERE " WHICH
+                                                   " AND created_at > " FRESH;
+static const char keep_sql[] =
+    "INSERT INTO " TABLE " (client, key_id, route, key, request, status, body) VALUES "
+    "($1, $2, $3, $4, " DIGEST(
+        "$5") ", $6, $7) ON CONFLICT (client, key_id, route, key) DO UPDATE "
+              "SET request = EXCLUDED.request, status = EXCLUDED.status, body = EXCLUDED.body, "
+              "created_at = pg_catalog.now()";
+static const char old_sql[] =
+    "DELETE FROM " TABLE " WHERE ctid = ANY (ARRAY(SELECT ctid FROM " TABLE
+    " WHERE created_at < " FRESH " ORDER BY created_at LIMIT 100 FOR UPDATE SKIP LOCKED))";
+
+static const uint32_t types[] = { OID_TEXT, OID_TEXT, OID_TEXT, OID_TEXT,
+                                  OID_TEXT, OID_INT2, OID_TEXT };
+
+/* ---- the key ---- */
+
+int dp_once_key(ath_req *r, ath_str in_body, ath_str *ret, ath_err *e)
+{
+    ath_str header = ath_header(r, "idempotency-key");
+
+    *ret = in_body.n ? in_body : header;
+    if (header.n && in_body.n && !str_eq(header, in_body))
+        return ath_raise(e, "invalid_idempotency_key",
+                         "the header Idempotency-Key and idempotency_key are not the same");
+    if (ret->n > DP_ONCE_KEY)
+        return ath_raise(e, "invalid_idempotency_key", "an idempotency key has at most %d bytes",
+                         DP_ONCE_KEY);
+    for (size_t i = 0; i < ret->n; i++)
+        if (ret->p[i] < ' ' || ret->p[i] > '~')
+            return ath_raise(e, "invalid_idempotency_key",
+                             "an idempotency key has printable ASCII characters only");
+    return 0;
+}
+
+int dp_once_installed(const ath_catalog *catalog, const ath_snapshot *s, bool *ret_unknown,
+                      ath_err *e)
+{
+    if (catalog->relation(s, ATH_S("athena"), ATH_S("idempotency_keys")))
+        return 0;
+    *ret_unknown = true;
+    return ath_raise(e, "idempotency_not_installed",
+                     "the client's database has no table " TABLE " to keep answers in");
+}
+
+static ath_str lower(ath_arena *a, ath_str s)
+{
+    char *p = ath_new(a, s.n + 1);
+
+    for (size_t i = 0; i < s.n; i++)
+        p[i] = s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] | 32) : s.p[i];
+    return str_from(p, s.n);
+}
+
+/* A text that is not there is empty here: null is equal to nothing. */
+static ath_str present(ath_str s)
+{
+    return s.p ? s : ATH_S("");
+}
+
+static void scope(ath_req *r, struct dp_once *o)
+{
+    ath_who who = { .size = sizeof(who) };
+
+    ath_host_->req->who(r, &who);
+    o->param[CLIENT] = lower(ath_arena_of(r), ath_host_->req->info(r, "client"));
+    o->param[KEY_ID] = present(who.key_id);
+    o->param[ROUTE] = present(ath_host_->req->info(r, "route"));
+    o->param[KEY] = o->key;
+    o->param[REQUEST] = present(o->request);
+}
+
+/* ---- refusals, kept and said anew ---- */
+
+/* Would the same request fail the same way again? */
+static bool is_definite(int rc, const ath_err *e)
+{
+    if (rc == ATH_E_CONFLICT)
+        return str_starts(ath_host_->err->get(e, "sqlstate"), "23");
+    return rc == ATH_E_INPUT || rc == ATH_E_DENIED || rc == ATH_E_MISSING;
+}
+
+static ath_str refusal_text(ath_arena *a, const ath_err *e)
+{
+    struct buf b = BUF_ARENA(a);
+
+    buf_char(&b, '{');
+    buf_json_str(&b, "code", ath_host_->err->get(e, "code"));
+    buf_json_str(&b, "message", ath_host_->err->get(e, "message"));
+    buf_json_str(&b, "hint", ath_host_->err->get(e, "hint"));
+    buf_lit(&b, ",\"details\":{");
+    buf_str(&b, ath_host_->err->get(e, "details"));
+    buf_lit(&b, "}}");
+    return buf_view(&b);
+}
+
+static void hint(ath_err *e, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    ath_host_->err->hint(e, fmt, ap);
+    va_end(ap);
+}
+
+/* The host's functions take texts that end in NUL. */
+static const char *ended(ath_arena *a, ath_str s)
+{
+    char *p = ath_new(a, s.n + 1);
+
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    return p;
+}
+
+static int refuse_again(ath_req *r, ath_str text, ath_err *e)
+{
+    ath_arena *a = ath_arena_of(r);
+    struct json_error why;
+    const struct json *said = json_read(text, JSON_ARENA(a), VALUES, &why);
+    const struct json *details = json_given(said, "details");
+    int rc;
+
+    if (!said)
+        return ath_fail(e, ATH_E_BUG, "the kept refusal cannot be read");
+    rc = ath_raise(e, ended(a, json_text(json_get(said, "code"))), "%.*s",
+                   STR_ARG(json_text(json_get(said, "message"))));
+    if (json_text(json_get(said, "hint")).n)
+        hint(e, "%s", ended(a, json_text(json_get(said, "hint"))));
+    for (const struct json *v = details ? details->first : NULL; v; v = v->next)
+        ath_host_->err->detail(e, ended(a, v->key), v->raw);
+    return rc;
+}
+
+/* ---- the trips ---- */
+
+static void finish(struct dp_once *o)
+{
+    if (o->session)
+        ath_host_->pg->close(o->session);
+    o->session = NULL;
+}
+
+static ath_query trip(const struct dp_once *o, const ath_stmt *stmt, uint32_t n)
+{
+    return (ath_query){ .size = sizeof(ath_query),
+                        .session = o->session,
+                        .stmt = stmt,
+                        .stmt_size = sizeof(*stmt),
+                        .stmt_count = n,
+                        .timeout_ms = o->effect.timeout_ms };
+}
+
+static ath_stmt with_params(const struct dp_once *o, const char *sql, uint32_t n)
+{
+    return (ath_stmt){ .sql = sql, .param = o->param, .type = types, .param_count = n };
+}
+
+static int kept(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct dp_once *o = d->arg;
+
+    finish(o);
+    if (d->rc < 0)
+        return d->rc;
+    return o->status < 400 ? o->committed(t, o, e) : refuse_again(t, o->body, e);
+}
+
+/* Behind a refusal the effect is undone first. Other isolations than the usual one might fail over
+ * somebody else's removal of old keys, so they leave that to others. */
+static int keep(ath_task *t, struct dp_once *o, ath_err *e)
+{
+    ath_stmt stmt[4];
+    ath_query q;
+    uint32_t n = 0;
+    char *status = ath_new(ath_arena_of(t), 8);
+
+    if (o->body.n > DP_ONCE_ANSWER) {
+        finish(o);
+        ath_raise(e, "limit_reached",
+                  "the answer has %zu bytes, and with an idempotency key at most %d are kept",
+                  o->body.n, DP_ONCE_ANSWER);
+        hint(e, "Nothing was done. Ask for fewer columns, or for none of the rows with head.");
+        return ATH_E_LIMIT;
+    }
+    (void)snprintf(status, 8, "%d", o->status);
+    o->param[STATUS] = str_of(status);
+    o->param[BODY] = o->body;
+    if (o->status >= 400)
+        stmt[n++] = (ath_stmt){ .sql = "ROLLBACK TO SAVEPOINT effect" };
+    stmt[n++] = with_params(o, keep_sql, BODY + 1);
+    if (str_is(str_of(o->begin), "BEGIN"))
+        stmt[n++] = (ath_stmt){ .sql = old_sql };
+    stmt[n++] = (ath_stmt){ .sql = "COMMIT" };
+    q = trip(o, stmt, n);
+    return ath_host_->pg->query(t, &q, kept, o, e);
+}
+
+static int refused(ath_task *t, struct dp_once *o, int rc, ath_err *e)
+{
+    if (o->failed)
+        rc = o->failed(t, o, rc, e);
+    if (rc == 0 || !is_definite(rc, e)) {
+        finish(o);
+        return rc;
+    }
+    o->status = 400;
+    o->body = refusal_text(ath_arena_of(t), e);
+    return keep(t, o, e);
+}
+
+static int effected(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct dp_once *o = d->arg;
+    int rc;
+
+    o->answered = d->count ? d->count - 1 : 0; /* without the savepoint */
+    if (d->rc < 0)
+        return refused(t, o, d->rc, e);
+    rc = o->answer(t, o, ath_host_->pg->next(d->rows), e);
+    if (rc < 0) {
+        finish(o);
+        return rc;
+    }
+    return keep(t, o, e);
+}
+
+static int effect(ath_task *t, struct dp_once *o, ath_err *e)
+{
+    const ath_query *of = &o->effect;
+    ath_stmt *stmt = ath_new(ath_arena_of(t), (of->stmt_count + 1) * sizeof(*stmt));
+    ath_query q;
+
+    stmt[0] = (ath_stmt){ .sql = "SAVEPOINT effect" };
+    for (uint32_t i = 0; i < of->stmt_count; i++)
+        stmt[i + 1] =
+            *(const ath_stmt *)(const void *)((const char *)of->stmt + (size_t)i * of->stmt_size);
+    q = trip(o, stmt, of->stmt_count + 1);
+    return ath_host_->pg->query(t, &q, effected, o, e);
+}
+
+static int running(ath_err *e)
+{
+    int rc = ath_raise(e, "idempotency_key_running", "the request with this key still runs");
+
+    ath_host_->err->detail(e, "retry_after", ATH_S("1"));
+    return rc;
+}
+
+static int replay(ath_task *t, struct dp_once *o, const ath_rows *look, ath_err *e)
+{
+    int64_t status = 0;
+    ath_str body;
+
+    finish(o);
+    if (!str_is(ath_cell(look, 0, 2), "t"))
+        return ath_raise(e, "idempotency_key_reused", "the key came with another request before");
+    look = ath_host_->pg->keep(t, look);
+    str_i64(ath_cell(look, 0, 0), &status);
+    body = ath_cell(look, 0, 1);
+    ath_host_->req->set(t, "idempotency-replayed", ATH_S("true"));
+    if (status >= 400)
+        return refuse_again(t, body, e);
+    return ath_reply(t, (int)status, "application/json", body);
+}
+
+static int opened(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct dp_once *o = d->arg;
+    const ath_rows *lock, *look;
+
+    if (d->rc < 0) { /* the table may be gone */
+        o->answered = UINT32_MAX;
+        return o->failed ? o->failed(t, o, d->rc, e) : d->rc;
+    }
+    o->session = d->session;
+    lock = ath_host_->pg->next(d->rows);
+    look = ath_host_->pg->next(lock);
+    if (!str_is(ath_cell(lock, 0, 0), "t")) {
+        finish(o);
+        return running(e);
+    }
+    return ath_host_->pg->count(look) ? replay(t, o, look, e) : effect(t, o, e);
+}
+
+int dp_once(ath_req *r, struct dp_once *o, ath_err *e)
+{
+    ath_query q;
+
+    scope(r, o);
+    o->stmt[0] = (ath_stmt){ .sql = o->begin };
+    o->stmt[1] = with_params(o, lock_sql, KEY + 1);
+    o->stmt[2] = with_params(o, look_sql, REQUEST + 1);
+    o->session = NULL;
+    o->status = 200;
+    q = trip(o, o->stmt, 3);
+    return ath_host_->pg->open(r, &q, opened, o, e);
+}
