@@ -78,7 +78,7 @@ class InstallTest(unittest.TestCase):
         examples = f"{self.prefix}/share/doc/athena/examples"
         said = run(f"{self.prefix}/sbin/athena", "check-config", "--config", f"{examples}/config.yaml",
                    POSTGRES_APP_URI="postgres://app@db.internal/app")
-        self.assertEqual(said, f"{examples}/config.yaml: configuration accepted, 5 plugins, 1 clients\n")
+        self.assertRegex(said, rf"^{re.escape(examples)}/config.yaml: configuration accepted, [0-9]+ plugins, 1 clients\n$")
         for path, _, files in os.walk(self.dest):
             for file in files:  # nothing of the machine that built it
                 if file.endswith((".pc", ".cmake", ".h", ".yaml")):
