@@ -126,6 +126,8 @@ void pieces_finish(struct trip *t, int rc)
         else if (t->op)
             err_fail(p->err, rc, "the rows are not read on");
     }
+    if (rc < 0 && t->op)
+        t->op->done.count = t->answered;
     if (t->op)
         give_rest(t);
 }

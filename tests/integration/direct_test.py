@@ -102,7 +102,7 @@ class DirectTest(unittest.TestCase):
         self.refused(self.ask(self.off, self.pg.tcp_uri("two")), 400, "Invalid target", "private or local hosts are blocked")
 
     def test_routes_that_do_not_read_it_go_on_without_it(self):
-        a = self.ask(self.open, self.pg.tcp_uri("two"), client="app", path="/query/count", body={"driver": "postgresql", "table_name": "place"})
+        a = self.ask(self.open, self.pg.tcp_uri("two"), client="app", path="/query/count", body={"driver": "postgresql", "db_name": "app", "table_name": "place"})
         self.assertEqual(a.status, 200, a.body)
         a = self.ask(self.open, self.pg.tcp_uri("two"), client="app", method="GET", body=None,
                      path="/data?view=place&eq_column=id&eq_value=1")

@@ -48,7 +48,8 @@ static const ath_route routes[] = {
       .summary = "Fetch rows by query string: a view and one equality" },
 #define WRITES(method_, path_, handle_, operation_, summary_) \
     { .method = (method_), .path = (path_), .handle = (handle_), .operation = (operation_), \
-      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS, .summary = (summary_) }
+      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_DIRECT | ATH_RT_ASKS, \
+      .summary = (summary_) }
     WRITES("PUT", "/gateway/insert", gateway_insert, "insert",
            "Insert one row or many: returning, upsert, defaults"),
     WRITES("POST", "/gateway/insert", gateway_insert, "insert", "The same"),
