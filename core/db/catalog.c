@@ -24,10 +24,6 @@
 
 enum { CHECK_MS = 30000, READ_APART_MS = 1000, STAMP_APART_MS = 50 };
 
-/* Of all catalogues: what is made from one is never taken for another's, not even when that lies in
- * the same place. */
-static atomic_uint_fast64_t versions;
-
 struct held { /* a snapshot in the hands of one loop */
     ath_snapshot *snapshot;
     uint32_t refs;
@@ -151,7 +147,7 @@ static void reading_over(struct db_catalog *k, ath_snapshot *fresh, int rc, cons
 
     pthread_mutex_lock(&k->lock);
     if (fresh) {
-        fresh->version = atomic_fetch_add(&versions, 1) + 1;
+        fresh->version = atomic_fetch_add(&db_process.versions, 1) + 1;
         before = k->now;
         k->now = fresh;
         k->stale = false;

@@ -12,6 +12,9 @@ struct db_process {
     struct db_options options;
     ath_loop *const *loops;
     uint32_t loop_count;
+    /* Of snapshots of all catalogues: what is made from one is never taken for another's, not even
+     * when that lies in the same place. */
+    atomic_uint_fast64_t versions;
 };
 extern struct db_process db_process;
 

@@ -404,25 +404,20 @@ START_TEST(a_piece_has_its_time)
 }
 END_TEST
 
-/* The middle of what many point reads took, in microseconds. */
-static uint64_t point_reads_us(int n)
+/* The quickest of some rounds, in microseconds of a read: what else the machine does is not asked.
+ */
+static uint64_t point_reads_us(void)
 {
-    uint64_t *us = mem_new(n * sizeof(*us)), median;
+    uint64_t best = UINT64_MAX;
 
-    for (int i = 0; i < n; i++) {
-        uint64_t from = clock_ns();
-        is("SELECT 'point'", "point");
-        us[i] = (clock_ns() - from) / 1000;
+    for (int round = 0; round < 20; round++) {
+        uint64_t from = clock_ns(), us;
+        for (int i = 0; i < 20; i++)
+            is("SELECT 'point'", "point");
+        us = (clock_ns() - from) / 20000;
+        best = us < best ? us : best;
     }
-    for (int i = 1; i < n; i++)
-        for (int j = i; j > 0 && us[j] < us[j - 1]; j--) {
-            uint64_t x = us[j];
-            us[j] = us[j - 1];
-            us[j - 1] = x;
-        }
-    median = us[n * 9 / 10];
-    free(us);
-    return median;
+    return best;
 }
 
 START_TEST(a_hundred_slow_readers_leave_point_reads_alone)
@@ -432,8 +427,7 @@ START_TEST(a_hundred_slow_readers_leave_point_reads_alone)
     uint64_t quiet, busy;
 
     lab_of(140);
-    point_reads_us(50);
-    quiet = point_reads_us(200);
+    quiet = point_reads_us();
     for (int i = 0; i < N; i++) {
         r[i] = reader_new(ATH_PG_READ, "SELECT g, repeat('x', 200) FROM generate_series(1, 100000) "
                                        "g");
@@ -442,10 +436,10 @@ START_TEST(a_hundred_slow_readers_leave_point_reads_alone)
         reader_send(r[i]);
     }
     wait_for(BLOCKED, N);
-    busy = point_reads_us(200);
-    printf("90%% of point reads within %llu us, beside %d readers %llu us\n",
-           (unsigned long long)quiet, N, (unsigned long long)busy);
-    ck_assert_uint_le(busy, quiet * 3 + 2000);
+    busy = point_reads_us();
+    printf("a point read takes %llu us, beside %d readers %llu us\n", (unsigned long long)quiet, N,
+           (unsigned long long)busy);
+    ck_assert_uint_le(busy, quiet * 2 + 500);
     for (int i = 0; i < N; i++) {
         ask_leave(r[i]->ask);
         ck_assert(ask_wait(r[i]->ask, 10000));
