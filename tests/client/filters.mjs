@@ -1,19 +1,7 @@
 // Every way to filter that the published client has, against the rows that psql gives for the same question.
-//
-// Runs inside `athena dev --exec`: ATHENA_URL, ATHENA_KEY, ATHENA_CLIENT and DATABASE_URL are set. The last line is
-// `N passed, N failed`.
-import { execFileSync } from "node:child_process";
 import assert from "node:assert/strict";
 import { createClient } from "@xylex-group/athena";
-
-const { ATHENA_URL, ATHENA_KEY, ATHENA_CLIENT, DATABASE_URL } = process.env;
-
-function psql(sql) {
-  return execFileSync("psql", ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", DATABASE_URL], {
-    input: sql,
-    encoding: "utf8",
-  }).trim();
-}
+import { ATHENA_CLIENT, ATHENA_KEY, ATHENA_URL, check, psql } from "./lab.mjs";
 
 psql(`
   set client_min_messages = warning;
@@ -66,18 +54,6 @@ const cases = [
   ["reset forgets the filters", (t) => t.eq("id", 1).limit(1).reset(), "true"],
 ];
 
-let passed = 0;
-const failures = [];
-
-async function check(name, run) {
-  try {
-    await run();
-    passed += 1;
-  } catch (error) {
-    failures.push(`${name}  ${error.message.replace(/\s+/g, " ").slice(0, 300)}`);
-  }
-}
-
 function rows(result) {
   assert.equal(result.status, 200, JSON.stringify(result.raw));
   return result.raw.data;
@@ -123,6 +99,3 @@ await check("a wrong key is refused", async () => {
 });
 
 psql("drop table public.client_people");
-for (const failure of failures) console.log(failure);
-console.log(`${passed} passed, ${failures.length} failed`);
-process.exitCode = failures.length ? 1 : 0;
