@@ -291,4 +291,4 @@ await fresh("transaction", async () => {
   assert.deepEqual(truth("select id from newer_people where id >= 20"), [{ id: 20 }]);
 });
 
-psql("drop function public.newer_add, public.newer_list; drop table public.newer_tasks, public.newer_projects, public.newer_people; drop schema crm cascade");
+psql("set client_min_messages = warning; drop function public.newer_add, public.newer_list; drop table public.newer_tasks, public.newer_projects, public.newer_people; drop schema crm cascade");

@@ -209,6 +209,17 @@ static int bind_target(struct dp *dp, struct dp_write *w)
 
 /* ---- the whole ---- */
 
+/* Clients that filter on "resource_id" send it as a condition, too; unless the table has a column of
+ * that name, it means the same one there. */
+static void bind_id_conditions(const struct dp *dp, const ath_relation *r, const struct dp_write *w)
+{
+    if (dp_column(dp, r, ATH_S("resource_id")))
+        return;
+    for (struct dp_pred *p = w->root.where; p; p = p->next)
+        if (p->logic == DP_TERM && p->op == DP_EQ && str_is(p->ref.name, "resource_id"))
+            p->ref.name = w->id_attribute->name;
+}
+
 /* Which column `resource_id` names. */
 static int bind_id(struct dp *dp, struct dp_write *w)
 {
@@ -225,6 +236,7 @@ static int bind_id(struct dp *dp, struct dp_write *w)
                          "\"%.*s\" has no primary key of one column and no column \"id\": name the "
                          "column of resource_id in column_name",
                          STR_ARG(r->name));
+    bind_id_conditions(dp, r, w);
     if (!(p = dp_pred_new(dp, DP_TERM)))
         return ATH_E_INPUT;
     p->op = DP_EQ;
