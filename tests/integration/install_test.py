@@ -73,7 +73,7 @@ class InstallTest(unittest.TestCase):
             self.assertIn("athena 0.", run(f"{self.prefix}/sbin/{name}", "--version"))
         listed = run(f"{self.prefix}/sbin/athena", "plugins")
         self.assertIn(f"folder: {self.plugins}\n", listed)  # wherever the whole of it lies
-        for plugin in ("routes-meta", "routes-gateway", "routes-query", "routes-public", "sink-file", "sink-stdout", "driver-embedded-postgres"):
+        for plugin in ("routes-meta", "routes-gateway", "routes-query", "routes-rest", "routes-public", "sink-file", "sink-stdout", "driver-embedded-postgres"):
             self.assertRegex(listed, rf"(?m)^{plugin} ")
         examples = f"{self.prefix}/share/doc/athena/examples"
         said = run(f"{self.prefix}/sbin/athena", "check-config", "--config", f"{examples}/config.yaml",

@@ -295,7 +295,7 @@ class Lab:
         self.things.append(Redis(self.place("redis"), *more))
         return self.things[-1]
 
-    def athena(self, clients, plugins=("routes-meta", "routes-gateway", "routes-query", "routes-public", "sink-file"), more="", wait=True, config=None, **kw):
+    def athena(self, clients, plugins=("routes-meta", "routes-gateway", "routes-query", "routes-rest", "routes-public", "sink-file"), more="", wait=True, config=None, **kw):
         """`clients`: name to URI; `more`: further YAML. Keys are enforced, as in what we ship. `config` replaces it all."""
         config = config or (f"plugins: [{', '.join(plugins)}]\nurls: []\nhosts: []\nauthenticator: []\napi:\n- port: 4052\n"
                   "gateway:\n- enforce_api_keys: true\npostgres_clients:\n"

@@ -450,8 +450,8 @@ int place_configure(const struct place *p, int64_t port, ath_err *e)
     int rc;
 
     buf_lit(&b, "# Written by athena dev at every start.\n"
-                "plugins: [routes-meta, routes-gateway, routes-query, routes-public, sink-stdout, "
-                "sink-file]\n"
+                "plugins: [routes-meta, routes-gateway, routes-query, routes-rest, routes-public, "
+                "sink-stdout, sink-file]\n"
                 "server:\n  host: 127.0.0.1\n  drain_timeout: 5s\n  state_dir: ");
     put_quoted(&b, p->state);
     buf_lit(&b, "\n  runtime_dir: ");
