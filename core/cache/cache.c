@@ -5,11 +5,11 @@
  *     find      in memory, among those under way       waits for who leads
  *     ask       Redis
  *
- * Whoever comes to the end without an answer gets a ticket, and leads if others may wait for him. The
- * ticket is dropped with the task's memory: then the next one leads.
+ * Whoever comes to the end without an answer gets a ticket, and leads if others may wait for him.
+ * The ticket is dropped with the task's memory: then the next one leads.
  *
- * Nothing here outlives the task but what waits in Redis' line, which ends in its time and holds the
- * task's memory until then.
+ * Nothing here outlives the task but what waits in Redis' line, which ends in its time and holds
+ * the task's memory until then.
  */
 #include "cache/cache_priv.h"
 
@@ -29,12 +29,12 @@ struct ticket {
     uint32_t magic;
     bool used;
     struct cache_key key;
-    struct flight *flight;       /* NULL: nobody waits for it */
+    struct flight *flight; /* NULL: nobody waits for it */
 };
 
 struct look {
     ath_task *task;
-    struct op *op;               /* NULL: still inside the call */
+    struct op *op; /* NULL: still inside the call */
     ath_then *then;
     void *arg;
     ath_cache_found *ret;
@@ -43,11 +43,11 @@ struct look {
     uint32_t relations, flags;
     struct place *place;
     struct moment moment;
-    bool waited;                 /* for a reading */
+    bool waited; /* for a reading */
     uint32_t unit[UNITS_MOST], units;
     struct cache_key key;
-    struct flight *flight;       /* that it leads */
-    struct deadline limit;       /* of waiting for another one */
+    struct flight *flight; /* that it leads */
+    struct deadline limit; /* of waiting for another one */
     union {
         struct place_wait reading;
         struct token_ask tokens;
@@ -371,7 +371,7 @@ static const ath_relation_name *copy_names(ath_arena *a, const ath_relation_name
 
     if (n)
         if (n) /* none: anything */
-        memcpy(to, from, n * sizeof(*to));
+            memcpy(to, from, n * sizeof(*to));
     return to;
 }
 

@@ -1,5 +1,5 @@
-/* SipHash-2-4 with 128 bits of result (https://www.aumasson.jp/siphash/siphash.pdf and its reference
- * implementation), and SHA-256.
+/* SipHash-2-4 with 128 bits of result (https://www.aumasson.jp/siphash/siphash.pdf and its
+ * reference implementation), and SHA-256.
  */
 #include "cache/key.h"
 

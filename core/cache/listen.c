@@ -14,12 +14,12 @@ enum { PAYLOADS = 100000 };
 
 #define CHANNEL "athena_cache"
 
-struct hearing {                 /* in its task's arena */
+struct hearing { /* in its task's arena */
     struct place *place;
     struct place_ear *ear;
     ath_task *task;
-    struct op *op;               /* while Redis is told */
-    bool missed;                 /* what is being told makes up for everything up to `losses` */
+    struct op *op; /* while Redis is told */
+    bool missed;   /* what is being told makes up for everything up to `losses` */
     unsigned losses;
 };
 
@@ -66,7 +66,8 @@ static bool units_of(const struct relations *r, const struct json *list, uint32_
     ath_relation_name name[UNITS_MOST];
     uint32_t n = 0;
 
-    json_each (v, list) {
+    json_each(v, list)
+    {
         const struct relation *rel;
         if (n == UNITS_MOST)
             return false;
@@ -118,8 +119,11 @@ static int wait_next(ath_task *t, struct hearing *h, ath_err *e)
 {
     struct db_client *c = place_client(h->place);
     ath_stmt channel = { .sql = CHANNEL };
-    ath_query q = { .size = sizeof(q), .client = str_of(c->name), .stmt = &channel,
-                    .stmt_size = sizeof(channel), .stmt_count = 1 };
+    ath_query q = { .size = sizeof(q),
+                    .client = str_of(c->name),
+                    .stmt = &channel,
+                    .stmt_size = sizeof(channel),
+                    .stmt_count = 1 };
     int rc = db_listen(t, &q, heard, h, e);
 
     if (rc == 0)

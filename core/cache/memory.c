@@ -1,7 +1,7 @@
 /* A table of chains, cut into shards that each have a lock and a line of their entries by last use.
  *
- * What the bounds count is counted for the whole store. Whoever puts something in makes room for it,
- * from his own shard first, in one lock at a time.
+ * What the bounds count is counted for the whole store. Whoever puts something in makes room for
+ * it, from his own shard first, in one lock at a time.
  */
 #include "cache/memory.h"
 
@@ -18,7 +18,7 @@ struct shard {
     pthread_mutex_t lock;
     struct entry **bucket;
     size_t buckets, n;
-    struct list used;            /* the one used last is the last */
+    struct list used; /* the one used last is the last */
     char apart[64];
 };
 

@@ -27,16 +27,16 @@ struct place {
     struct place *next;
     struct db_client *client;
     ath_loop *home;
-    pthread_mutex_t lock;        /* guards what follows */
+    pthread_mutex_t lock; /* guards what follows */
     struct moment now;
     struct list waiting;
     uint64_t begun_ms, read_ms, failed_ms;
-    uint32_t moved;              /* of its target, when it was read */
+    uint32_t moved; /* of its target, when it was read */
     bool reading, owes;
     struct place_ear ear;
     atomic_uint_fast64_t unheard_ms; /* up to then what nobody heard of may take effect */
     struct deadline again;
-    bool plain;                  /* its role may not see the cluster's identifier; the task's own */
+    bool plain; /* its role may not see the cluster's identifier; the task's own */
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -232,14 +232,14 @@ ath_loop *place_home(const struct place *p)
 
 /* ---- the end of a reading ---- */
 
-struct reading {                 /* in its task's arena */
+struct reading { /* in its task's arena */
     struct place *place;
     struct database *database;
     struct relations_head head;
     uint64_t all;
     uint32_t moved, turns;
     struct token_ask tokens;
-    struct op *op;               /* that waits for them */
+    struct op *op; /* that waits for them */
     bool over;
 };
 

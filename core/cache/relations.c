@@ -1,8 +1,9 @@
 /* Reading who depends on whom from pg_catalog, once per change of the schema.
  *
  * What a view reads stands in its rule as a tree, printed: every relation as ":relid N", every
- * function and operator by its function's OID. pg_depend is no substitute, as it leaves out whatever
- * came with PostgreSQL: a view over pg_class, or one that calls random(), would look harmless.
+ * function and operator by its function's OID. pg_depend is no substitute, as it leaves out
+ * whatever came with PostgreSQL: a view over pg_class, or one that calls random(), would look
+ * harmless.
  *
  * Tables of one inheritance tree are joined by union-find. Views and units are then the groups of a
  * graph whose closures are walked once, each bounded.
@@ -83,12 +84,10 @@ static const ath_stmt plain_statement = { .sql = LOOK("''") };
 static const ath_stmt statements[] = { { .sql = RELATIONS }, { .sql = EDGES } };
 
 #define A_LOOK(statement)                                                                          \
-    { .size = sizeof(ath_query),                                                                   \
-      .flags = ATH_PG_READ | ATH_PG_READ_ONLY,                                                     \
-      .stmt = &(statement),                                                                        \
-      .stmt_size = sizeof(ath_stmt),                                                               \
-      .stmt_count = 1,                                                                             \
-      .timeout_ms = 20000 }
+    {                                                                                              \
+        .size = sizeof(ath_query), .flags = ATH_PG_READ | ATH_PG_READ_ONLY, .stmt = &(statement),  \
+        .stmt_size = sizeof(ath_stmt), .stmt_count = 1, .timeout_ms = 20000                        \
+    }
 const ath_query relations_look = A_LOOK(look_statement);
 const ath_query relations_look_plain = A_LOOK(plain_statement);
 
@@ -105,15 +104,15 @@ struct edge {
     uint32_t to, next;
 };
 
-struct group { /* a view, or the tables of one unit */
-    uint32_t unit; /* its lowest OID */
+struct group {               /* a view, or the tables of one unit */
+    uint32_t unit;           /* its lowest OID */
     uint32_t reads, changes; /* first edge */
     bool view, opaque, wide;
 };
 
 struct build {
     struct relations *r;
-    uint32_t *parent;  /* union-find, by index of relation; a root's index is its group's */
+    uint32_t *parent; /* union-find, by index of relation; a root's index is its group's */
     struct group *group;
     struct edge *edge;
     uint32_t edges;

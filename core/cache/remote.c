@@ -1,12 +1,12 @@
 /* The words of Redis.
  *
- * The normal path of a look: remote_tokens() puts it into the line of this turn, flush() makes an MGET
- * of each different one, tokens_done() hands the answer to all that asked the same. A token that is not
- * there is made (SET NX) and asked for again.
+ * The normal path of a look: remote_tokens() puts it into the line of this turn, flush() makes an
+ * MGET of each different one, tokens_done() hands the answer to all that asked the same. A token
+ * that is not there is made (SET NX) and asked for again.
  *
- * Changes are DEL of tokens. What could not be told is in the untold list of the process; every loop
- * that has a connection tries to tell it, and a connection that has just become ready before anything
- * else.
+ * Changes are DEL of tokens. What could not be told is in the untold list of the process; every
+ * loop that has a connection tries to tell it, and a connection that has just become ready before
+ * anything else.
  */
 #include "cache/remote.h"
 
@@ -148,9 +148,9 @@ static void ask_tokens(struct remote *on, struct token_ask *a)
 static void make_token(struct remote *on, const struct token_ask *a, uint32_t i)
 {
     char room[KEY_TEXT], text[TOKEN_TEXT + 1], life[STR_U64_ROOM];
-    ath_str word[] = { ATH_S("SET"), token_key(on, room, a->database, unit_at(a, i)),
-                       { text, TOKEN_TEXT }, ATH_S("NX"), ATH_S("EX"),
-                       str_from_u64(TOKEN_LIFE_S, life) };
+    ath_str word[] = { ATH_S("SET"),         token_key(on, room, a->database, unit_at(a, i)),
+                       { text, TOKEN_TEXT }, ATH_S("NX"),
+                       ATH_S("EX"),          str_from_u64(TOKEN_LIFE_S, life) };
 
     str_put_hex(text, rand_u64());
     send_quietly(on, word, ATH_COUNT(word));
@@ -280,7 +280,9 @@ void remote_put(ath_loop *l, const struct entry *e)
 {
     struct remote *on = remote_of(l);
     char room[KEY_TEXT], life[STR_U64_ROOM];
-    ath_str word[] = { ATH_S("SETEX"), { NULL, 0 }, str_from_u64(config.ttl_ms / 1000 + 1, life),
+    ath_str word[] = { ATH_S("SETEX"),
+                       { NULL, 0 },
+                       str_from_u64(config.ttl_ms / 1000 + 1, life),
                        { e->bytes, e->n } };
 
     if (!usable(on))
@@ -369,8 +371,12 @@ int remote_change(ath_loop *l, struct database *d, const uint32_t *unit, uint32_
     struct remote *on = remote_of(l);
     struct change *c = mem_new(sizeof(*c) + n * sizeof(*unit));
 
-    *c = (struct change){ .look = { .done = look_done }, .ask = { .done = change_done },
-                          .on = on, .then = *a, .database = d, .n = n };
+    *c = (struct change){ .look = { .done = look_done },
+                          .ask = { .done = change_done },
+                          .on = on,
+                          .then = *a,
+                          .database = d,
+                          .n = n };
     if (n)
         memcpy(c->unit, unit, n * sizeof(*unit));
     if (on && send_change(c) == 0)

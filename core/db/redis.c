@@ -18,7 +18,13 @@
 #include "io/resolve.h"
 #include "lib/buf.h"
 
-enum { BACKOFF_MIN_MS = 100, QUEUE_MOST = 16 << 20, READ_ROOM = 64 << 10, RUN_TEXT = 64, GREETINGS = 3 };
+enum {
+    BACKOFF_MIN_MS = 100,
+    QUEUE_MOST = 16 << 20,
+    READ_ROOM = 64 << 10,
+    RUN_TEXT = 64,
+    GREETINGS = 3
+};
 
 enum redis_state { REDIS_WAITING, REDIS_RESOLVING, REDIS_CONNECTING, REDIS_GREETING, REDIS_READY };
 
@@ -42,10 +48,10 @@ struct redis {
     struct link *link;
     struct resolve resolve;
     redisReader *reader;
-    struct list asks;            /* sent, in order */
+    struct list asks; /* sent, in order */
     struct buf out;
     struct deferred flush;
-    struct deadline limit;       /* of connecting, or of the ask sent first */
+    struct deadline limit; /* of connecting, or of the ask sent first */
     struct deadline retry;
     uint32_t fails;
     struct redis_ask greeting[GREETINGS];
@@ -579,9 +585,10 @@ int redis_options_parse(ath_str url, struct redis_options *ret, ath_err *e)
     *ret = (struct redis_options){ 0 };
     url = str_trim(url);
     if (str_starts(url, "rediss://"))
-        return err_fail(e, ATH_E_CONFIG, "Redis over TLS (rediss://) is not supported: put a TLS "
-                                         "tunnel in front of it, or use redis:// in a network that "
-                                         "is trusted");
+        return err_fail(e, ATH_E_CONFIG,
+                        "Redis over TLS (rediss://) is not supported: put a TLS "
+                        "tunnel in front of it, or use redis:// in a network that "
+                        "is trusted");
     if (str_starts(url, "unix://")) {
         ret->host = mem_dup_str(str_after(url, 7));
         ret->port = mem_dup_z("");

@@ -1,7 +1,8 @@
 /* Commands of the core that only look, and the runner of plugins' commands.
  *
  * A plugin's command is a task on the control loop of a process that has loaded that plugin and what
- * it needs, and nothing else. INT and TERM cancel the task; it ends when it has cleaned up.
+ * it needs, and nothing else; of the configuration's clients a database is opened when it is asked
+ * something. INT and TERM cancel the task; it ends when it has cleaned up.
  */
 #include "server/command.h"
 
@@ -11,12 +12,14 @@
 
 #include "base/mem.h"
 #include "config/reference.h"
+#include "db/client.h"
 #include "io/task.h"
 #include "http/router.h"
 #include "plugin/host.h"
 #include "plugin/order.h"
 #include "plugin/report.h"
 #include "plugin/stage.h"
+#include "server/databases.h"
 #include "server/loops.h"
 
 static void say(const ath_err *e)
@@ -183,10 +186,17 @@ static void command_end(ath_task *t, int rc, const ath_err *e, const ath_done *r
         uv_close((uv_handle_t *)&c->signal[i], NULL);
 }
 
+static void databases_fini(ath_loop *l, void *arg)
+{
+    (void)arg;
+    db_loop_fini(l);
+}
+
 static void command_destroy(ath_task *t)
 {
     struct command *c = (struct command *)t;
 
+    loops_each(&c->loops, 0, databases_fini, NULL);
     stage_down(c->setup->registry);
     loops_stop(&c->loops);
 }
@@ -225,23 +235,51 @@ static void command_start(void *arg)
     task_unref(&c->task);
 }
 
-static int run_loaded(struct command *c, ath_err *e)
+struct init {
+    ath_err *e;
+    int rc;
+};
+
+static void databases_init(ath_loop *l, void *arg)
+{
+    struct init *i = arg;
+
+    if (i->rc == 0)
+        i->rc = db_loop_init(l, i->e);
+}
+
+static int begin(struct command *c, const struct setup *databases, ath_err *e)
+{
+    struct init i = { .e = e };
+    int rc;
+
+    if ((rc = loops_new(&c->loops, 0, 1, e)) < 0 ||
+        (rc = databases_start(databases, c->loops.all, c->loops.count, e)) < 0 ||
+        (rc = loops_start(&c->loops, e)) < 0)
+        return rc;
+    loops_each(&c->loops, 0, databases_init, &i);
+    if (i.rc == 0)
+        i.rc = stage_up(c->setup->registry, c->loops.all, c->loops.count, e);
+    if (i.rc < 0)
+        loops_each(&c->loops, 0, databases_fini, NULL);
+    return i.rc;
+}
+
+static int run_loaded(struct command *c, const struct setup *databases, ath_err *e)
 {
     int rc;
 
     signal(SIGPIPE, SIG_IGN);
-    if ((rc = loops_new(&c->loops, 0, 1, e)) < 0 || (rc = loops_start(&c->loops, e)) < 0 ||
-        (rc = stage_up(c->setup->registry, c->loops.all, c->loops.count, e)) < 0) {
+    rc = begin(c, databases, e);
+    if (rc < 0)
         loops_stop(&c->loops);
-        if (c->loops.count)
-            loop_run(loops_control(&c->loops));
-        loops_free(&c->loops);
-        return rc;
-    }
-    loop_post(loops_control(&c->loops), command_start, c);
-    loop_run(loops_control(&c->loops));
+    else
+        loop_post(loops_control(&c->loops), command_start, c);
+    if (c->loops.count)
+        loop_run(loops_control(&c->loops));
     loops_free(&c->loops);
-    return c->status;
+    db_stop();
+    return rc < 0 ? rc : c->status;
 }
 
 /* ---- finding them ---- */
@@ -320,6 +358,22 @@ void commands_free(struct commands *c)
     free(c->setup);
 }
 
+/* The one that --config names, which was not known yet when the command was looked for. */
+static int run_with(struct command *c, const struct cli *cli, ath_err *e)
+{
+    struct setup_options o = setup_options_of(cli);
+    struct setup named;
+    int rc;
+
+    if (!cli->config.n)
+        return run_loaded(c, c->setup, e);
+    rc = setup_open(&named, &o, e);
+    if (rc == 0)
+        rc = run_loaded(c, &named, e);
+    setup_close(&named);
+    return rc;
+}
+
 int command_plugin(const struct cli *cli)
 {
     const struct commands *found = cli->command->data;
@@ -331,7 +385,7 @@ int command_plugin(const struct cli *cli)
     c->cap = found->cap;
     c->options = cli->options;
     c->setup = found->setup;
-    rc = run_loaded(c, &e);
+    rc = run_with(c, cli, &e);
     if (rc < 0)
         say(&e);
     free(c);

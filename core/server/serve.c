@@ -32,6 +32,7 @@
 #include "server/account.h"
 #include "server/banner.h"
 #include "server/capabilities.h"
+#include "server/databases.h"
 #include "server/inspect.h"
 #include "server/loops.h"
 #include "server/notify.h"
@@ -60,47 +61,6 @@ struct server {
 };
 
 /* ---- start ---- */
-
-static void database_options(const struct core_config *c, struct db_options *ret)
-{
-    *ret = (struct db_options){
-        .budget = (uint64_t)c->pool.budget,
-        .pool_max = (uint64_t)c->pool.max_connections,
-        .pool_min = (uint64_t)c->pool.min_connections,
-        .acquire_timeout_ms = c->pool.acquire_timeout_ms,
-        .idle_timeout_ms = c->pool.idle_timeout_ms,
-        .max_lifetime_ms = c->pool.max_lifetime_ms,
-        .connect_timeout_ms = c->pool.connect_timeout_ms,
-        .query_timeout_ms = c->gateway.resilience_timeout_ms,
-        .waiting_max = (uint64_t)c->pool.waiting_max,
-        .prepared_max = (uint64_t)c->pool.prepared_max,
-        .direct_private = c->gateway.jdbc_allow_private_hosts,
-        .direct_hosts = c->gateway.jdbc_allowed_hosts.p,
-        .control_client = c->gateway.logging_client.p,
-        .auth_client = c->gateway.auth_client.p,
-    };
-}
-
-static int databases_start(struct server *s, ath_err *e)
-{
-    struct config_clients *clients = &s->setup->clients;
-    struct db_options o;
-    int rc;
-
-    database_options(&s->setup->core, &o);
-    if ((rc = db_start(&o, s->loops.all, s->loops.count, e)) < 0)
-        return rc;
-    for (size_t i = 0; i < clients->n; i++) {
-        struct config_client *c = &clients->client[i];
-        const char *source = c->logging_override ? "gateway_logging_override" : "config";
-        rc = c->problem ? db_client_put_unusable(c->shown.p, source, c->problem, e)
-                        : db_client_put(c->shown.p, c->uri.p, source, e);
-        if (rc < 0)
-            log_write(ATH_WARN, "athena::clients", "client \"%s\" is not served: %.*s", c->name.p,
-                      (int)e->message_n, e->message);
-    }
-    return 0;
-}
 
 static enum http_timing timing_of(ath_str word)
 {
@@ -517,7 +477,7 @@ static int start(struct server *s, ath_err *e)
         (rc = boot_policy(s, e)) < 0 ||
         (rc = loops_new(&s->loops, c->loops ? (uint32_t)c->loops : loops_per_processor(),
                         c->work_loops ? (uint32_t)c->work_loops : 1, e)) < 0 ||
-        (rc = databases_start(s, e)) < 0)
+        (rc = databases_start(s->setup, s->loops.all, s->loops.count, e)) < 0)
         return rc;
     answers_start(s);
     if ((rc = loops_up(s, e)) < 0 ||

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -444,6 +445,119 @@ class RedisTest(unittest.TestCase):
         for s in self.servers:
             wait_for("Redis is used again", 15, lambda: self.fetch(s, item(19)).headers["x-athena-cached"] == "true")
             self.assertEqual(self.metric(s, "athena_cache_redis_untold"), 0)
+
+
+class TriggerTest(unittest.TestCase):
+    """Writes that do not come through Athena."""
+
+    def setUp(self):
+        self.lab = Lab()
+        self.addCleanup(self.lab.__exit__)
+        self.pg = self.lab.postgres()
+        self.pg.run("create database app")
+        self.pg.run(SCHEMA + 'create table "Odd ""name"" \'x\'" (id int); insert into "Odd ""name"" \'x\'" values (1);', "app")
+
+    def start(self, **kw):
+        self.server = self.lab.athena({"app": self.pg.uri("app")}, plugins=PLUGINS, **kw)
+
+    def command(self, *args):
+        done = subprocess.run([self.server.exe, "cache", *args, "--client", "app", "--config", self.server.config], env=self.server.env,
+                              cwd=self.server.folder, text=True, capture_output=True, timeout=60)
+        return done.returncode, done.stdout if done.returncode == 0 else done.stderr
+
+    def fetch(self, body):
+        return self.server.request("POST", "/gateway/fetch", body, HEADERS)
+
+    def kept(self, body=item(1)):
+        wait_for("it is kept", 40, lambda: outcome(self.fetch(body)).startswith("hit"))
+
+    def listeners(self):
+        return int(self.pg.run("select count(*) from pg_stat_activity where query like 'LISTEN%athena_cache%'", "app"))
+
+    def seen(self, body, sql):
+        """What psql writes is read at once, not after the time that answers live."""
+        self.kept(body)
+        before = self.fetch(body).json["data"]
+        self.pg.run(sql, "app")
+        wait_for("the write is seen", 5, lambda: self.fetch(body).json["data"] != before)
+
+    def test_writes_of_psql_are_seen_with_the_trigger(self):
+        self.start()
+        self.kept()
+        self.pg.run("update item set v = 1 where id = 1", "app")
+        self.assertEqual(self.fetch(item(1)).json["data"], [{"v": 0}])  # without it: not yet
+        rc, said = self.command("install-trigger", "--all")
+        self.assertEqual((rc, re.sub(r"\d+", "N", said)), (0, "trigger installed on N tables\n"))
+        self.assertEqual(self.command("install-trigger", "--all")[0], 0)  # twice is once
+        write(self.server, "select 1")  # the schema is looked at again
+        wait_for("it listens", 10, lambda: self.fetch(item(1)) and self.listeners() == 1)
+        for n, sql in enumerate(("update item set v = 7 where id = 1", "delete from item where id = 1",
+                                 "insert into item values (1, 8)", "truncate item")):
+            self.seen(item(1), sql)
+        self.seen({"table_name": "pets"}, "update owner set name = 'psql'")  # through a view
+        self.seen({"table_name": "part"}, "update part_1 set v = 'psql'")    # a partition
+        self.seen({"table_name": "part_1"}, "update part set v = 'psql 2'")
+        self.seen({"table_name": "Odd \"name\" 'x'"}, "update \"Odd \"\"name\"\" 'x'\" set id = id + 1")
+
+    def test_nothing_is_kept_while_nobody_listens(self):
+        self.start()
+        self.assertEqual(self.command("install-trigger", "--table", "public.item")[0], 0)
+        write(self.server, "select 1")
+        wait_for("it listens", 10, lambda: self.fetch(item(1)) and self.listeners() == 1)
+        self.kept()
+        stop, wrong, least = [False], [], [0]
+
+        def read():
+            while not stop[0]:
+                known = least[0]
+                got = int(self.fetch(item(1)).json["data"][0]["v"])
+                if got < known:
+                    wrong.append((got, known))
+        t = threading.Thread(target=read)
+        t.start()
+        for n in range(1, 6):
+            self.pg.run("select pg_terminate_backend(pid) from pg_stat_activity where query like 'LISTEN%athena_cache%'", "app")
+            time.sleep(0.3)  # it is noticed; what is written now is not heard
+            self.pg.run(f"update item set v = {n} where id = 1", "app")
+            time.sleep(0.2)
+            least[0] = n
+            time.sleep(0.5)
+        stop[0] = True
+        t.join()
+        self.assertEqual(wrong, [])
+        wait_for("it listens again", 15, lambda: self.listeners() == 1)
+        self.kept()
+
+    def test_installing_and_removing(self):
+        self.start()
+        rc, said = self.command("install-trigger", "--table", 'part', "--print")
+        self.assertEqual(rc, 0, said)
+        self.assertIn('ON "public"."part" FOR EACH STATEMENT', said)
+        self.assertIn('ON "public"."part_1" FOR EACH STATEMENT', said)
+        count = "select count(*) from pg_trigger where tgname = 'athena_cache'"
+        self.assertEqual(self.pg.run(count, "app").strip(), "0")
+        self.pg.run(said, "app")  # what is printed is what would be run
+        self.assertEqual(self.pg.run(count, "app").strip(), "2")
+        with open(f"{ROOT}/plugins/drivers/embedded-postgres/demo.sql") as f:
+            self.assertIn(said[said.index("CREATE OR REPLACE FUNCTION"):said.index("$function$;")], f.read())
+        self.assertEqual(self.command("remove-trigger", "--all")[0], 0)
+        self.assertEqual(self.pg.run(count, "app").strip(), "0")
+        self.assertEqual(self.pg.run("select count(*) from pg_proc where proname = 'cache_changed'", "app").strip(), "0")
+        for args, words in ((("install-trigger", "--table", "nothing_there"), 'no table "nothing_there"'),
+                            (("install-trigger",), "expected either --table or --all"),
+                            (("install-trigger", "--all", "--table", "item"), "expected either")):
+            rc, said = self.command(*args)
+            self.assertEqual(rc, 1)
+            self.assertIn(words, said)
+
+    def test_a_server_that_listens_stops_at_once(self):
+        self.start()
+        self.command("install-trigger", "--all")
+        write(self.server, "select 1")
+        wait_for("it listens", 10, lambda: self.fetch(item(1)) and self.listeners() == 1)
+        began = time.monotonic()
+        self.assertEqual(self.server.stop(), 0)
+        self.assertLess(time.monotonic() - began, 10)
 
 
 class WithoutTest(unittest.TestCase):

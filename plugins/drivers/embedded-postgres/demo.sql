@@ -111,6 +111,19 @@ WHERE i.order_id = orders.id;
 CREATE VIEW customer_totals AS
 SELECT c.id, c.name, c.country, count(o.id) AS orders, coalesce(sum(o.total), 0) AS spent
 FROM customers AS c LEFT JOIN orders AS o ON o.customer_id = c.id GROUP BY c.id;
+
+-- What psql writes is seen at once (as `athena cache install-trigger --client demo --all` writes it).
+CREATE SCHEMA athena;
+CREATE OR REPLACE FUNCTION athena.cache_changed() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+    PERFORM pg_catalog.pg_notify('athena_cache', TG_RELID || ' ' ||
+                                 pg_catalog.format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME));
+    RETURN NULL;
+END
+$function$;
+SELECT pg_catalog.format('CREATE TRIGGER athena_cache AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %I '
+                         'FOR EACH STATEMENT EXECUTE FUNCTION athena.cache_changed()', t)
+FROM pg_catalog.unnest(ARRAY['customers', 'products', 'orders', 'order_items']) t \gexec
 COMMIT;
 ANALYZE;
 \endif

@@ -1,5 +1,6 @@
 /* routes-gateway: rows of the clients' databases. */
 #include "gateway.h"
+#include "trigger.h"
 
 #define T struct gateway_config
 
@@ -68,9 +69,11 @@ static const ath_routes group = {
     .openapi = openapi_yaml,
     ATH_ARRAY(route, routes),
 };
-static const ath_cap *const caps[] = { &group.cap, &gateway_install.cap, NULL };
+static const ath_cap *const caps[] = { &group.cap, &gateway_install.cap, &trigger_install.cap,
+                                       &trigger_remove.cap, NULL };
 
-ATH_PLUGIN("routes-gateway", "1.0.0", "athena.catalog@1 ?athena.cache@1", "command.idempotency",
+ATH_PLUGIN("routes-gateway", "1.0.0", "athena.catalog@1 ?athena.cache@1",
+           "command.idempotency command.cache",
            .summary = "Rows of the clients' databases", ATH_ARRAY(field, fields),
            .config_size = sizeof(struct gateway_config), .cap = caps, .init = gateway_init,
            .loop_init = gateway_loop_init, .loop_fini = gateway_loop_fini);

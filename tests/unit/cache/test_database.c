@@ -76,5 +76,5 @@ START_TEST(too_much_of_one_database_becomes_anything_of_it)
 }
 END_TEST
 
-SUITE("database", each_unit_counts_for_itself_and_anything_for_all, what_changed_again_is_told_again,
-      too_much_of_one_database_becomes_anything_of_it)
+SUITE("database", each_unit_counts_for_itself_and_anything_for_all,
+      what_changed_again_is_told_again, too_much_of_one_database_becomes_anything_of_it)

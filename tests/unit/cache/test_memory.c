@@ -1,4 +1,5 @@
-/* The store of answers: found by key, bounded by number and by bytes, gone when its time is over. */
+/* The store of answers: found by key, bounded by number and by bytes, gone when its time is over.
+ */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cache/memory.h"

@@ -32,10 +32,11 @@ END_TEST
 
 START_TEST(others_are_refused_without_being_repeated)
 {
-    static const char *const url[] = { "rediss://:secret@h",  "http://secret@h",   "redis://:secret@",
-                                       "redis://:secret@h:0", "redis://h:port",    "redis://h:70000",
-                                       "redis://h/secret",    "redis://:%zzsecret@h", "unix://secret",
-                                       "redis://[::1",        "redis://:sec%00ret@h" };
+    static const char *const url[] = {
+        "rediss://:secret@h", "http://secret@h", "redis://:secret@",    "redis://:secret@h:0",
+        "redis://h:port",     "redis://h:70000", "redis://h/secret",    "redis://:%zzsecret@h",
+        "unix://secret",      "redis://[::1",    "redis://:sec%00ret@h"
+    };
 
     for (size_t i = 0; i < ATH_COUNT(url); i++) {
         struct redis_options o;
