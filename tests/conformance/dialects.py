@@ -162,8 +162,7 @@ def condition(t, rng, keys):
     return "{" + ",".join(pairs) + "}"
 
 
-def flat(tree, rng):
-    """conditions[]: terms ANDed, everything deeper as a boolean text."""
+def conditions(tree, rng):
     out = []
     for x in tree.of if isinstance(tree, Group) and tree.word == "and" else [tree]:
         if isinstance(x, Term):
@@ -174,7 +173,12 @@ def flat(tree, rng):
         else:
             inside = ",".join(text_tree(y, rng) for y in x.of)
             out.append(f'{{"operator":"{x.word}","value":{raw(inside)}}}')
-    return "POST", "/gateway/fetch", body(['"columns":["id"]', f'"conditions":[{",".join(out)}]'], rng)
+    return f'"conditions":[{",".join(out)}]'
+
+
+def flat(tree, rng):
+    """conditions[]: terms ANDed, everything deeper as a boolean text."""
+    return "POST", "/gateway/fetch", body(['"columns":["id"]', conditions(tree, rng)], rng)
 
 
 def logic_text(tree, rng):
@@ -239,16 +243,45 @@ def where_element(x, rng):
     return where_object([x], rng)
 
 
-def structured(tree, rng):
-    """where as an object or as an array, with `select` or without."""
-    name = rng.choice(["where", "where_filters", "where_clause"])
+def where(tree, rng, name):
     parts = tree.of if isinstance(tree, Group) and tree.word == "and" else [tree]
     if rng.random() < 0.5:
         text = where_object(parts, rng)
     else:
         text = "[" + ",".join(where_element(x, rng) for x in parts) + "]"
+    return f'"{name}":{text}'
+
+
+def structured(tree, rng):
+    """where as an object or as an array, with `select` or without."""
+    name = rng.choice(["where", "where_filters", "where_clause"])
     shown = rng.choice(['"select":"id"', '"select":{"id":true}', '"columns":"id"'])
-    return "POST", "/gateway/fetch", body([shown, f'"{name}":{text}'], rng)
+    return "POST", "/gateway/fetch", body([shown, where(tree, rng, name)], rng)
+
+
+# ---- writes: to a view whose triggers change nothing, so the rows that they name are all that there is to see ----
+
+def filters(tree, rng):
+    return conditions(tree, rng) if rng.random() < 0.5 else where(tree, rng, "where")
+
+
+def members(items, rng):
+    rng.shuffle(items)
+    return ("{" + ",".join(items) + "}").encode("utf-8", "surrogatepass")
+
+
+def update(tree, rng):
+    payload = rng.choice(['"update_body":{"touched":1},"columns":["id"]', '"data":{"touched":1},"columns":"id"', '"set":{"touched":1},"columns":["id"]'])
+    return "POST", "/gateway/update", members(['"table_name":"c_view"', payload, filters(tree, rng)], rng)
+
+
+def delete(tree, rng):
+    return rng.choice(["DELETE", "POST"]), "/gateway/delete", members(['"table_name":"c_view"', '"columns":["id"]', filters(tree, rng)], rng)
+
+
+def transaction(tree, rng):
+    payload = rng.choice([flat, structured])(tree, rng)[2]
+    return "POST", "/gateway/transaction", b'{"operations":[{"id":"a","kind":"fetch","payload":' + payload + b"}]}"
 
 
 # ---- calls of a function that returns the table's rows (24) ----
@@ -276,6 +309,8 @@ def url_term(t, rng):
         raise Cannot
     if t.kind.column in ("or", "and", "not", "select"):
         raise Cannot
+    if t.op in ("eq", "neq") and t.value.form == "text" and t.value.of.lower() == "null":
+        raise Cannot            # that is null there
     text = text_term(Term(t.kind, t.op, t.value), NotQuoted)
     name, op, rest = text.split(".", 2)
     if op != "in":
@@ -306,8 +341,9 @@ def rpc_url(tree, rng):
     return "GET", "/rpc/c_rows?" + "&".join(["select=id"] + parts), None
 
 
-DIALECTS = {"flat": flat, "text": logic_text, "structured": structured, "rpc": rpc, "rpc_url": rpc_url}
-ROUTES = {"rpc": "/gateway/rpc", "rpc_url": "/rpc/{function_name}"}
+DIALECTS = {"flat": flat, "text": logic_text, "structured": structured, "rpc": rpc, "rpc_url": rpc_url, "update": update, "delete": delete,
+            "transaction": transaction}
+ROUTES = {"update": "/gateway/update", "delete": "/gateway/delete", "transaction": "/gateway/transaction", "rpc": "/gateway/rpc", "rpc_url": "/rpc/{function_name}"}
 
 
 def encode(name, tree, rng):

@@ -9,6 +9,7 @@ What a request may not change is summed up before and after each field's payload
 import fnmatch
 import json
 import os
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -16,7 +17,7 @@ import urllib.parse
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [f"{ROOT}/tests/support", f"{ROOT}/tests/conformance"]
 from bulk import ask_all, plugins  # noqa: E402
-from lab import ADMIN_KEY, Lab, wait_for  # noqa: E402
+from lab import ADMIN_KEY, Lab, executable, wait_for  # noqa: E402
 import surface  # noqa: E402
 
 sys.set_int_max_str_digits(0)   # any number is good JSON
@@ -152,6 +153,7 @@ def main():
         pg.run(surface.SCHEMA, "app")
         pg.run("create database control")
         pg.run(surface.CONTROL, "control")
+        pg.run(subprocess.run([executable(), "idempotency", "install"], stdout=subprocess.PIPE, check=True, text=True).stdout, "app")
         server = lab.athena({"app": pg.uri("app"), "control": pg.uri("control")}, plugins=plugins(), env={"ATHENA_GATEWAY_LOGGING_CLIENT": "control"})
         wait_for("the public routes are read", 10, lambda: public(server) != 503)
         there = {r["path"] for r in server.get("/").json["routes"]} | {"/"}
