@@ -341,9 +341,76 @@ def rpc_url(tree, rng):
     return "GET", "/rpc/c_rows?" + "&".join(["select=id"] + parts), None
 
 
+# ---- the REST shim (25) ----
+
+RESERVED = ("select", "order", "limit", "offset", "or", "and", "not", "on_conflict")
+
+
+def starred(t, rng):
+    """In patterns of query strings * stands for %."""
+    if "like" not in t.op or t.value.form != "text":
+        return t
+    if "*" in t.value.of:
+        raise Cannot
+    return Term(t.kind, t.op, Value("text", t.value.of.replace("%", "*") if rng.random() < 0.5 and "\\" not in t.value.of else t.value.of),
+                t.path, t.as_text, t.column_cast, t.value_cast)
+
+
+def rest_term(t, rng):
+    negated = isinstance(t, Group)
+    t = starred(t.of[0] if negated else t, rng)
+    if t.path:
+        raise Cannot
+    text = text_term(t, NotQuoted)
+    name = t.kind.column
+    if not name.isidentifier() or not name.isascii() or name in RESERVED:
+        name = ident(name)
+        op, rest = text[text.index(".", len(quoted(t.kind.column)) if text.startswith('"') else 0) + 1:].split(".", 1)
+    else:
+        name, op, rest = text.split(".", 2)
+    if op != "in":
+        rest = "null" if op == "is" and rest == "null" else rest if op == "is" else unquoted_rest(t)
+    if rng.random() < 0.1:
+        op = op.upper() if op not in ("containedBy", "contained") else op
+    negation = "not." if negated else ""
+    if rng.random() < 0.2 and not negated:
+        return urllib.parse.quote(f"{name}.{op}", safe="") + "=" + urllib.parse.quote(rest, safe="")
+    return urllib.parse.quote(name, safe="") + "=" + urllib.parse.quote(negation + op + "." + rest, safe="")
+
+
+def unquoted_rest(t):
+    return text_of(t.value, t.kind)
+
+
+def rest_tree(tree, rng):
+    return Group(tree.word, [rest_tree(x, rng) for x in tree.of]) if isinstance(tree, Group) else starred(tree, rng)
+
+
+def rest_query(tree, rng):
+    out = []
+    for x in tree.of if isinstance(tree, Group) and tree.word == "and" else [tree]:
+        if isinstance(x, Term) or x.word == "not" and len(x.of) == 1 and isinstance(x.of[0], Term):
+            out.append(rest_term(x, rng))
+            continue
+        inside = ",".join(text_tree(rest_tree(y, rng), rng) for y in x.of)
+        name = "not.and" if x.word == "not" else x.word
+        out.append(name + "=" + urllib.parse.quote(f"({inside})", safe=""))
+    rng.shuffle(out)
+    return "&".join(["select=id"] + out)
+
+
+def rest(tree, rng):
+    return "GET", f"/rest/v1/c_all?limit=1000&{rest_query(tree, rng)}", None
+
+
+def rest_write(tree, rng):
+    method = rng.choice(["PATCH", "DELETE"])
+    return method, f"/rest/v1/c_view?{rest_query(tree, rng)}", b'{"touched":1}' if method == "PATCH" else None
+
+
 DIALECTS = {"flat": flat, "text": logic_text, "structured": structured, "rpc": rpc, "rpc_url": rpc_url, "update": update, "delete": delete,
-            "transaction": transaction}
-ROUTES = {"update": "/gateway/update", "delete": "/gateway/delete", "transaction": "/gateway/transaction", "rpc": "/gateway/rpc", "rpc_url": "/rpc/{function_name}"}
+            "transaction": transaction, "rest": rest, "rest_write": rest_write}
+ROUTES = {"rest": "/rest/v1/{table}", "rest_write": "/rest/v1/{table}", "update": "/gateway/update", "delete": "/gateway/delete", "transaction": "/gateway/transaction", "rpc": "/gateway/rpc", "rpc_url": "/rpc/{function_name}"}
 
 
 def encode(name, tree, rng):
