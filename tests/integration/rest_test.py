@@ -275,6 +275,8 @@ class RestTest(unittest.TestCase):
         path = ("items", ("id", "lte.3"), ("select", "id,name"), ("order", "id"))
         answers = [self.get(*path) for _ in range(3)]
         self.assertEqual(len({a.body for a in answers}), 1)
+        self.assertEqual([a.headers["x-athena-cached"] for a in answers], ["false", "true", "true"])
+        self.assertEqual(self.get(*path, cache_control="no-cache").headers["x-athena-cached"], "false")
         self.assertEqual({a.headers["content-range"] for a in answers}, {"items 0-2/*"})
         other = self.get(*path, accept="text/csv")
         self.assertTrue(other.body.startswith("id,name\r\n"), other.body)
