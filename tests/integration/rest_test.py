@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """The REST shim over the real server and a real database: filters, pages, counts, writes, and what it refuses."""
 import os
+import subprocess
 import sys
 import unittest
 import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, f"{ROOT}/tests/support")
-from lab import ADMIN_KEY, Lab  # noqa: E402
+from lab import ADMIN_KEY, Lab, executable  # noqa: E402
 
 SCHEMA = """
 create schema private;
@@ -270,6 +271,23 @@ class RestTest(unittest.TestCase):
         self.assertEqual(self.ask("PATCH", "items?id=eq.140", {"qty": 1}).status, 200)
         self.assertEqual(self.data(self.get("items", ("id", "eq.140"), ("select", "qty"))), [{"qty": 1}])
         self.assertEqual(self.ask("PATCH", "items?id=eq.140", {"qty": 140}).status, 200)
+
+    def test_a_write_with_a_key_is_done_once(self):
+        ask = lambda key, method="POST", path="log?select=line", line="once", **h: self.ask(  # noqa: E731
+            method, path, {"line": line}, idempotency_key=key, **h)
+        self.refused(ask("a"), 400, "idempotency_not_installed")
+        self.pg.run(subprocess.run([executable(), "idempotency", "install"], stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout)
+        first, again = ask("a"), ask("a")
+        self.assertEqual((self.data(first), self.data(again)), ([{"line": "once"}],) * 2)
+        self.assertEqual((first.headers.get("idempotency-replayed"), again.headers.get("idempotency-replayed")), (None, "true"))
+        self.assertEqual(self.count("log", "line = 'once'"), 1)
+        self.assertEqual(ask("a", path="log?select=id").code, "idempotency_key_reused")
+        self.assertEqual([ask("b", line="quiet", prefer="return=minimal").status for _ in range(2)], [204, 204])
+        self.assertEqual([ask("c", "PATCH", "log?line=eq.quiet&select=line", "loud").json["data"] for _ in range(2)], [[{"line": "loud"}]] * 2)
+        self.assertEqual(ask("c", "PATCH", "log?line=eq.once", "loud").code, "idempotency_key_reused")
+        self.assertEqual([self.ask("DELETE", "log?line=eq.loud&select=line", idempotency_key="d").json["data"] for _ in range(2)], [[{"line": "loud"}]] * 2)
+        self.assertEqual([ask("e", line=None).code for _ in range(2)], ["not_null_violation"] * 2)
+        self.pg.run("drop schema athena cascade; truncate log")
 
     def test_an_answer_from_the_cache_is_the_same(self):
         path = ("items", ("id", "lte.3"), ("select", "id,name"), ("order", "id"))

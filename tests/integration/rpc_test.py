@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Functions of a real database, called over the real server: every kind of them, in every form of request."""
 import os
+import subprocess
 import sys
 import unittest
 import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, f"{ROOT}/tests/support")
-from lab import ADMIN_KEY, Lab  # noqa: E402
+from lab import ADMIN_KEY, Lab, executable  # noqa: E402
 
 SCHEMA = """
 create type mood as enum ('sad', 'ok');
@@ -290,6 +291,21 @@ class RpcTest(unittest.TestCase):
         self.refused(self.ask({"function": "write", "args": {"w": "no"}, "filters": [{"column": "write", "operator": "eq", "value": "no number"}]}),
                      400, "data_exception")
         self.assertEqual(len(self.seen()), 6)
+
+    def test_a_call_with_a_key_is_done_once(self):
+        def ask(key, w="once", path="/rpc/write", **headers):
+            return self.server.request("POST", path, {"w": w}, {"x-athena-client": "app", "x-athena-key": ADMIN_KEY, "idempotency-key": key, **headers})
+        self.pg.run("truncate seen")
+        self.refused(ask("a"), 400, "idempotency_not_installed")
+        self.pg.run(subprocess.run([executable(), "idempotency", "install"], stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout)
+        first, again = ask("a"), ask("a", accept="text/csv")
+        self.assertEqual((self.data(first), first.body, again.headers.get("idempotency-replayed")), ([1], again.body, "true"))
+        self.assertEqual(self.seen(), ["once"])
+        self.assertEqual(ask("a", "other").code, "idempotency_key_reused")
+        self.assertEqual(ask("a", path="/rpc/public.write").code, "idempotency_key_reused")
+        self.assertEqual([self.data(self.server.request("GET", "/rpc/five", None, {"x-athena-client": "app", "x-athena-key": ADMIN_KEY, "idempotency-key": "b"}))
+                          for _ in range(2)], [[5], [5]])
+        self.pg.run("drop schema athena cascade")
 
     def test_get_calls_volatile_functions_only_where_that_is_allowed(self):
         self.pg.run("truncate seen")

@@ -12,6 +12,7 @@
 #include "query.h"
 
 #include "dataplane/call.h"
+#include "dataplane/once.h"
 #include "dataplane/sender.h"
 
 struct rpc {
@@ -20,8 +21,9 @@ struct rpc {
     struct dp_call c;
     ath_str path; /* {function_name}; empty: the body has it */
     bool get;
-    const ath_rows *rows; /* kept while the cache is told */
+    ath_str reply;
     struct dp_sender sender;
+    struct dp_once once; /* with an idempotency key */
 };
 
 static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
@@ -43,7 +45,7 @@ static void show_count(ath_req *r, const struct dp_answer *a)
         ath_host_->req->set(r, "x-athena-count", str_from_u64((uint64_t)a->count, room));
 }
 
-static int reply_rows(ath_req *r, struct rpc *x, ath_err *e)
+static void body_of(ath_req *r, struct rpc *x, const ath_rows *rows, ath_err *e)
 {
     struct dp dp = { .arena = ath_arena_of(r), .e = e };
     struct dp_answer *a = &x->sender.a;
@@ -51,32 +53,84 @@ static int reply_rows(ath_req *r, struct rpc *x, ath_err *e)
     char room[STR_U64_ROOM];
     struct dp_writer w;
 
-    dp_writer_begin(&w, &dp, &x->c.f, &x->c.q, x->rows, a, &b);
+    dp_writer_begin(&w, &dp, &x->c.f, &x->c.q, rows, a, &b);
     if (x->c.q.rows)
-        dp_writer_rows(&w, x->rows, &b);
+        dp_writer_rows(&w, rows, &b);
     dp_writer_end(&w, &b);
     show_count(r, a);
     note(r, "row_count", str_from_u64(w.rows, room), ATH_V_NUMBER);
-    return ath_reply(r, 200, dp_format_type(a->format), buf_view(&b));
+    x->reply = buf_view(&b);
+}
+
+static int reply(ath_req *r, const struct rpc *x)
+{
+    return ath_reply(r, 200, dp_format_type(x->sender.a.format), x->reply);
 }
 
 static int told(ath_task *t, const ath_done *d, ath_err *e)
 {
-    return reply_rows(t, d->arg, e); /* also when not everybody could be told: it was written */
+    (void)e;
+    return d->rc < 0 ? d->rc : reply(t, d->arg);
+}
+
+/* It is committed; nobody is told before the caches know. */
+static int committed(ath_req *r, struct rpc *x, ath_err *e)
+{
+    int rc = x->c.function->volatility == 'v' ? run_changed(r, told, x, e) : 1;
+
+    return rc == 1 ? reply(r, x) : rc;
 }
 
 static int answer(ath_req *r, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
 {
     struct rpc *x = (struct rpc *)ask;
-    int rc = 1;
 
-    x->rows = rows;
-    if (x->c.function->volatility == 'v') {
-        x->rows = ath_host_->pg->keep(r, rows);
-        rc = run_changed(r, told, x, e);
-    }
-    return rc == 1 ? reply_rows(r, x, e) : rc;
+    body_of(r, x, rows, e);
+    return committed(r, x, e);
 }
+
+/* ---- with an idempotency key ---- */
+
+static int once_answer(ath_req *r, struct dp_once *o, const ath_rows *rows, ath_err *e)
+{
+    struct rpc *x = o->arg;
+
+    body_of(r, x, rows, e);
+    o->body = x->reply;
+    return 0;
+}
+
+static int once_failed(ath_req *r, struct dp_once *o, int rc, ath_err *e)
+{
+    return dp_ask_failed(r, &((struct rpc *)o->arg)->ask, rc, e);
+}
+
+static int once_committed(ath_req *r, struct dp_once *o, ath_err *e)
+{
+    return committed(r, o->arg, e);
+}
+
+/* What must be the same when the key comes again: the function may be named by the path, its
+ * arguments by the query string. */
+static int send_once(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    struct rpc *x = (struct rpc *)ask;
+    struct buf b = BUF_ARENA(ath_arena_of(r));
+
+    buf_str(&b, ath_host_->req->info(r, "target"));
+    buf_char(&b, '\n');
+    buf_str(&b, ath_host_->req->body(r));
+    x->once.request = buf_view(&b);
+    x->once.begin = "BEGIN";
+    x->once.effect = ask->query;
+    x->once.answer = once_answer;
+    x->once.failed = once_failed;
+    x->once.committed = once_committed;
+    x->once.arg = x;
+    return dp_once(r, &x->once, e);
+}
+
+/* ---- long answers ---- */
 
 static int whole(ath_req *r, void *arg, const ath_rows *rows, ath_err *e)
 {
@@ -110,6 +164,7 @@ static void prepare(ath_req *r, struct rpc *x)
     const struct query_config *cfg = ath_config_of(r);
     ath_str accept = ath_header(r, "accept");
     bool pieces = goes_in_pieces(r, x);
+    bool once = x->once.key.n && x->c.function->volatility == 'v'; /* reading needs none */
 
     x->sender = (struct dp_sender){
         .arg = x,
@@ -117,8 +172,9 @@ static void prepare(ath_req *r, struct rpc *x)
         .head = head,
         .f = &x->c.f,
         .q = &x->c.q,
-        .a = dp_call_answer(&x->c, accept.n ? dp_format_of(accept) : DP_JSON),
+        .a = dp_call_answer(&x->c, accept.n && !once ? dp_format_of(accept) : DP_JSON),
     };
+    x->ask.send = once ? send_once : NULL; /* what is kept is JSON */
     x->ask.answer = pieces ? answer_pieces : answer;
     x->ask.query.flags = x->c.q.stmt[0].flags;
     x->ask.query.stmt = x->c.q.stmt;
@@ -173,7 +229,8 @@ static int read_request(ath_req *r, struct dp_ask *ask, ath_err *e)
     int rc;
 
     x->reading = (struct dp){ .arena = ath_arena_of(r), .e = e, .catalog = s->catalog };
-    if ((rc = read_call(r, x, &limits, e)) < 0)
+    if ((rc = dp_once_key(r, ATH_S(""), &x->once.key, e)) < 0 ||
+        (rc = read_call(r, x, &limits, e)) < 0)
         return rc;
     note(r, "function", x->c.name, ATH_V_TEXT);
     return 0;
@@ -219,7 +276,7 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     if (rc < 0 || (rc = may_get(r, x, e)) < 0 || (rc = dp_call_sql(dp, &x->c)) < 0)
         return rc;
     prepare(r, x);
-    return 0;
+    return x->ask.send ? dp_once_installed(ask->catalog, ask->snapshot, &ask->unknown, e) : 0;
 }
 
 static int call(ath_req *r, ath_str path, bool get, ath_err *e)
@@ -242,6 +299,7 @@ int query_rpc(ath_req *r, ath_err *e)
 
 int query_rpc_get(ath_req *r, ath_err *e)
 {
+    ath_host_->req->set(r, "vary", ATH_S("Accept"));
     return call(r, ath_param(r, "function_name"), true, e);
 }
 

@@ -262,5 +262,6 @@ int rest_get(ath_req *r, ath_err *e)
     x->ask.catalog = s->catalog;
     x->ask.read = read_request;
     x->ask.bind = bind;
+    ath_host_->req->set(r, "vary", ATH_S("Accept"));
     return dp_ask(r, &x->ask, e);
 }

@@ -7,6 +7,7 @@
  */
 #include "rest.h"
 
+#include "dataplane/once.h"
 #include "dataplane/write.h"
 #include "lib/json.h"
 
@@ -18,6 +19,7 @@ struct write {
     struct dp_write w;
     struct dp_change change;
     ath_relation_name relation; /* that is written, as the database has it */
+    struct dp_once once;        /* with an idempotency key */
     ath_str reply;
 };
 
@@ -47,27 +49,37 @@ static void count_of(ath_req *r, const struct write *x, uint64_t affected)
     ath_host_->req->set(r, "content-range", buf_view(&b));
 }
 
-/* It is committed; nobody is told before the caches know. */
-static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+static void body_of(ath_req *r, struct write *x, const ath_rows *rows, ath_err *e)
 {
-    const struct rest_state *s = ath_state_of(t);
-    struct write *x = (struct write *)ask;
-    struct buf b = BUF_ARENA(ath_arena_of(t));
+    struct buf b = BUF_ARENA(ath_arena_of(r));
     struct dp_changed done;
-    int rc = 1;
 
     x->dp.e = e;
-    count_of(t, x, dp_change_affected(&x->change, rows));
+    count_of(r, x, dp_change_affected(&x->change, rows));
     if (!x->w.head) {
         buf_lit(&b, "{\"data\":");
         dp_change_rows(&x->dp, &x->w, &x->change, rows, &done, &b);
         buf_char(&b, '}');
-        rest_note(t, "returned_row_count", done.returned);
+        rest_note(r, "returned_row_count", done.returned);
     }
     x->reply = buf_view(&b);
-    if (s->cache)
-        rc = s->cache->changed(t, &x->relation, 1, told, x, e);
-    return rc == 1 ? reply(t, x) : rc;
+}
+
+/* It is committed; nobody is told before the caches know. */
+static int committed(ath_req *r, struct write *x, ath_err *e)
+{
+    const struct rest_state *s = ath_state_of(r);
+    int rc = s->cache ? s->cache->changed(r, &x->relation, 1, told, x, e) : 1;
+
+    return rc == 1 ? reply(r, x) : rc;
+}
+
+static int answer(ath_req *r, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
+{
+    struct write *x = (struct write *)ask;
+
+    body_of(r, x, rows, e);
+    return committed(r, x, e);
 }
 
 static int failed(ath_task *t, struct dp_ask *ask, int rc, ath_err *e)
@@ -77,6 +89,50 @@ static int failed(ath_task *t, struct dp_ask *ask, int rc, ath_err *e)
     (void)t;
     x->dp.e = e;
     return dp_write_failed(&x->dp, &x->w, rc);
+}
+
+/* ---- with an idempotency key ---- */
+
+static int once_answer(ath_req *r, struct dp_once *o, const ath_rows *rows, ath_err *e)
+{
+    struct write *x = o->arg;
+
+    body_of(r, x, rows, e);
+    o->status = x->w.head ? 204 : 200;
+    o->body = x->reply;
+    return 0;
+}
+
+static int once_failed(ath_req *r, struct dp_once *o, int rc, ath_err *e)
+{
+    return dp_ask_failed(r, &((struct write *)o->arg)->ask, rc, e);
+}
+
+static int once_committed(ath_req *r, struct dp_once *o, ath_err *e)
+{
+    return committed(r, o->arg, e);
+}
+
+/* What must be the same when the key comes again: which rows are meant stands in the query string.
+ */
+static int send_once(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    struct write *x = (struct write *)ask;
+    struct buf b = BUF_ARENA(ath_arena_of(r));
+
+    buf_str(&b, ath_host_->req->info(r, "method"));
+    buf_char(&b, ' ');
+    buf_str(&b, ath_host_->req->info(r, "target"));
+    buf_printf(&b, "\n%d %d %d\n", x->prefer.minimal, x->prefer.resolution, x->prefer.nulls);
+    buf_str(&b, ath_host_->req->body(r));
+    x->once.request = buf_view(&b);
+    x->once.begin = "BEGIN";
+    x->once.effect = ask->query;
+    x->once.answer = once_answer;
+    x->once.failed = once_failed;
+    x->once.committed = once_committed;
+    x->once.arg = x;
+    return dp_once(r, &x->once, e);
 }
 
 /* ---- the way there ---- */
@@ -162,7 +218,8 @@ static int read_request(ath_req *r, struct dp_ask *ask, ath_err *e)
     x->dp = rest_dp(r, e);
     dp_write_begin(&x->dp, x->kind, &x->w);
     root->asked = ath_param(r, "table");
-    if ((rc = rest_prefer(r, &x->dp, &x->prefer)) < 0 ||
+    if ((rc = dp_once_key(r, ATH_S(""), &x->once.key, e)) < 0 ||
+        (rc = rest_prefer(r, &x->dp, &x->prefer)) < 0 ||
         (rc = dp_read_table(&x->dp, root->asked, &root->schema, &root->table)) < 0 ||
         (rc = dp_read_rest_query(&x->dp, pair, n, takes, root, &target)) < 0)
         return rc;
@@ -191,8 +248,11 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     if ((allowed = ath_host_->req->allow(r, right, rights, e)) < 0)
         return allowed;
     ask->unknown = x->dp.unknown;
+    if (rc == 0 && x->once.key.n)
+        rc = dp_once_installed(ask->catalog, ask->snapshot, &ask->unknown, e);
     if (rc < 0 || (rc = dp_write_sql(&x->dp, &x->w, &x->change)) < 0)
         return rc;
+    ask->send = x->once.key.n ? send_once : NULL;
     x->relation = (ath_relation_name){ x->w.root.relation->schema, x->w.root.relation->name };
     ask->query.stmt = x->change.stmt;
     ask->query.stmt_count = x->change.stmt_count;
