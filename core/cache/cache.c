@@ -41,7 +41,7 @@ struct look {
     ath_str question;
     const ath_relation_name *relation;
     uint32_t relations, flags;
-    struct place *place;
+    struct cache_place *place;
     struct moment moment;
     bool waited; /* for a reading */
     uint32_t unit[UNITS_MOST], units;
@@ -409,7 +409,7 @@ struct telling {
     struct op *op;
     ath_then *then;
     void *arg;
-    struct place *place;
+    struct cache_place *place;
     const ath_relation_name *relation;
     uint32_t relations;
     bool waited;
@@ -539,6 +539,8 @@ static void unheard(struct db_client *c, ath_loop *l)
     place_unheard(place_of(c), l, config.unheard_ms);
 }
 
+static const struct db_watch watch = { unheard, place_end };
+
 void cache_start(const struct cache_options *o)
 {
     struct memory_limits limits = { o->entries, o->bytes, o->entry_bytes };
@@ -551,7 +553,7 @@ void cache_start(const struct cache_options *o)
     cache_key_start(remote_on());
     memory_start(&limits);
     flight_start();
-    db_on_unheard(unheard);
+    db_watch(&watch);
     metric_source(cache_metrics, NULL);
     config.on = true;
 }
@@ -567,7 +569,7 @@ void cache_stop(void)
     if (!config.on)
         return;
     config.on = false;
-    db_on_unheard(NULL);
+    db_watch(NULL);
     place_stop();
     flight_stop();
     memory_stop();

@@ -15,7 +15,7 @@ enum { PAYLOADS = 100000 };
 #define CHANNEL "athena_cache"
 
 struct hearing { /* in its task's arena */
-    struct place *place;
+    struct cache_place *place;
     struct place_ear *ear;
     ath_task *task;
     struct op *op; /* while Redis is told */
@@ -141,7 +141,7 @@ static void deaf(void *arg)
 
 static int run(ath_task *t, void *arg, ath_err *e)
 {
-    struct place *p = arg;
+    struct cache_place *p = arg;
     struct hearing *h = ARENA_NEW(&t->arena, struct hearing);
 
     h->place = p;
@@ -156,7 +156,7 @@ static int run(ath_task *t, void *arg, ath_err *e)
     return wait_next(t, h, e);
 }
 
-void listen_begin(struct place *p)
+void listen_begin(struct cache_place *p)
 {
     if (!place_ear(p)->task)
         task_begin(NULL, place_home(p),

@@ -10,6 +10,6 @@
 #include "cache/place.h"
 
 /* Listens from now on, unless it does already. On the place's home loop. */
-void listen_begin(struct place *p);
+void listen_begin(struct cache_place *p);
 
 #endif

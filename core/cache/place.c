@@ -17,14 +17,15 @@
 #include "base/mem.h"
 #include "cache/listen.h"
 #include "cache/remote.h"
+#include "db/direct.h"
 #include "db/query.h"
 #include "lib/buf.h"
 #include "log/log.h"
 
 enum { CHECK_MS = 30000, APART_MS = 100, FAILED_MS = 200, UNHEARD_MS = 1000, TURNS_MOST = 4 };
 
-struct place {
-    struct place *next;
+struct cache_place {
+    struct cache_place *next;
     struct db_client *client;
     ath_loop *home;
     pthread_mutex_t lock; /* guards what follows */
@@ -40,16 +41,16 @@ struct place {
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct place *places;
+static struct cache_place *places;
 
-static void read_begin(struct place *p);
+static void read_begin(struct cache_place *p);
 static void unheard_again(struct deadline *d);
 
 /* ---- who asks ---- */
 
-static struct place *place_new(struct db_client *c)
+static struct cache_place *place_new(struct db_client *c)
 {
-    struct place *p = MEM_NEW(struct place);
+    struct cache_place *p = MEM_NEW(struct cache_place);
 
     p->client = c;
     p->home = task_work_loop();
@@ -62,9 +63,9 @@ static struct place *place_new(struct db_client *c)
     return p;
 }
 
-struct place *place_of(struct db_client *c)
+struct cache_place *place_of(struct db_client *c)
 {
-    struct place *p = atomic_load_explicit(&c->cache, memory_order_acquire);
+    struct cache_place *p = atomic_load_explicit(&c->cache, memory_order_acquire);
 
     if (likely(p != NULL))
         return p;
@@ -78,12 +79,12 @@ struct place *place_of(struct db_client *c)
     return p;
 }
 
-static bool hears(struct place *p)
+static bool hears(struct cache_place *p)
 {
     return atomic_load(&p->ear.losses) == atomic_load(&p->ear.heard);
 }
 
-enum place_state place_now(struct place *p, struct moment *ret)
+enum place_state place_now(struct cache_place *p, struct moment *ret)
 {
     enum place_state state = PLACE_KNOWN;
     const struct relations *r;
@@ -109,7 +110,7 @@ enum place_state place_now(struct place *p, struct moment *ret)
 }
 
 /* Under the lock; true: the caller begins one when he has let go of it. */
-static bool may_begin(struct place *p, uint64_t apart_ms)
+static bool may_begin(struct cache_place *p, uint64_t apart_ms)
 {
     uint64_t now = clock_ms();
 
@@ -120,7 +121,7 @@ static bool may_begin(struct place *p, uint64_t apart_ms)
     return true;
 }
 
-void place_refresh(struct place *p)
+void place_refresh(struct cache_place *p)
 {
     bool begin;
 
@@ -131,7 +132,7 @@ void place_refresh(struct place *p)
         read_begin(p);
 }
 
-bool place_wait(struct place *p, struct place_wait *w)
+bool place_wait(struct cache_place *p, struct place_wait *w)
 {
     bool begin, wait;
 
@@ -147,7 +148,7 @@ bool place_wait(struct place *p, struct place_wait *w)
     return wait;
 }
 
-bool place_leave(struct place *p, struct place_wait *w)
+bool place_leave(struct cache_place *p, struct place_wait *w)
 {
     bool waits;
 
@@ -160,7 +161,7 @@ bool place_leave(struct place *p, struct place_wait *w)
 
 /* ---- changes of anything ---- */
 
-void place_owes(struct place *p)
+void place_owes(struct cache_place *p)
 {
     pthread_mutex_lock(&p->lock);
     p->owes = true;
@@ -176,7 +177,7 @@ static void change_all(struct database *d, ath_loop *l)
         remote_change(l, d, NULL, 0, &(struct change_ask){ 0 });
 }
 
-static void change_anything(struct place *p, ath_loop *l)
+static void change_anything(struct cache_place *p, ath_loop *l)
 {
     struct database *d;
 
@@ -191,7 +192,7 @@ static void change_anything(struct place *p, ath_loop *l)
 /* After a second, by when most of it is over, and when all of it must be. */
 static void unheard_again(struct deadline *d)
 {
-    struct place *p = container_of(d, struct place, again);
+    struct cache_place *p = container_of(d, struct cache_place, again);
     uint64_t end = atomic_load(&p->unheard_ms);
 
     change_anything(p, p->home);
@@ -201,31 +202,33 @@ static void unheard_again(struct deadline *d)
 
 static void unheard_home(void *arg)
 {
-    struct place *p = arg;
+    struct cache_place *p = arg;
     uint64_t soon = loop_now_ms(p->home) + UNHEARD_MS;
 
     if (!p->again.at_ms || p->again.at_ms > soon)
         deadline_set(p->home, &p->again, soon);
 }
 
-void place_unheard(struct place *p, ath_loop *l, uint64_t within_ms)
+void place_unheard(struct cache_place *p, ath_loop *l, uint64_t within_ms)
 {
     change_anything(p, l);
+    if (p->client->direct)
+        return; /* it may be gone by then */
     atomic_store(&p->unheard_ms, loop_now_ms(l) + within_ms);
     loop_post(p->home, unheard_home, p);
 }
 
-struct place_ear *place_ear(struct place *p)
+struct place_ear *place_ear(struct cache_place *p)
 {
     return &p->ear;
 }
 
-struct db_client *place_client(const struct place *p)
+struct db_client *place_client(const struct cache_place *p)
 {
     return p->client;
 }
 
-ath_loop *place_home(const struct place *p)
+ath_loop *place_home(const struct cache_place *p)
 {
     return p->home;
 }
@@ -233,7 +236,7 @@ ath_loop *place_home(const struct place *p)
 /* ---- the end of a reading ---- */
 
 struct reading { /* in its task's arena */
-    struct place *place;
+    struct cache_place *place;
     struct database *database;
     struct relations_head head;
     uint64_t all;
@@ -243,7 +246,7 @@ struct reading { /* in its task's arena */
     bool over;
 };
 
-static void take_now(struct place *p, const struct reading *r, struct relations *fresh)
+static void take_now(struct cache_place *p, const struct reading *r, struct relations *fresh)
 {
     if (fresh)
         p->now.relations = fresh;
@@ -254,7 +257,7 @@ static void take_now(struct place *p, const struct reading *r, struct relations 
     p->failed_ms = 0;
 }
 
-static void scope_of(struct place *p, const struct relations *r, uint8_t ret[SHA256_BYTES])
+static void scope_of(struct cache_place *p, const struct relations *r, uint8_t ret[SHA256_BYTES])
 {
     struct buf b = BUF_HEAP;
     uint8_t address[SHA256_BYTES];
@@ -271,7 +274,7 @@ static void scope_of(struct place *p, const struct relations *r, uint8_t ret[SHA
 /* rc 0: `fresh`, or what there was still holds. */
 static void reading_over(struct reading *r, struct relations *fresh, int rc)
 {
-    struct place *p = r->place;
+    struct cache_place *p = r->place;
     struct relations *before = fresh ? p->now.relations : NULL;
     uint8_t scope[SHA256_BYTES];
     struct list waiting, *node;
@@ -299,8 +302,8 @@ static void reading_over(struct reading *r, struct relations *fresh, int rc)
     relations_unref(before);
     if (owes)
         change_all(r->database, p->home);
-    if (fresh && fresh->watched)
-        listen_begin(p);
+    if (fresh && fresh->watched && !p->client->direct)
+        listen_begin(p); /* which would hold a caller's own for ever */
 }
 
 static void reading_gone(void *arg)
@@ -309,6 +312,7 @@ static void reading_gone(void *arg)
 
     if (!r->over)
         reading_over(r, NULL, ATH_E_CANCELED);
+    client_unref(r->place->client);
 }
 
 static int reading_end(ath_task *t, struct reading *r, struct relations *fresh, int rc)
@@ -335,13 +339,12 @@ static int read_whole(ath_task *t, struct reading *r, ath_err *e)
     ath_query q = relations_query;
     int rc;
 
-    q.client = str_of(r->place->client->name);
     rc = db_query(t, &q, whole_done, r, e);
     return rc < 0 ? reading_end(t, r, NULL, rc) : 0;
 }
 
 /* An identity for those that may not see theirs: their address. */
-static ath_str address_id(ath_task *t, struct place *p)
+static ath_str address_id(ath_task *t, struct cache_place *p)
 {
     uint8_t address[SHA256_BYTES];
     uint64_t w[2];
@@ -377,7 +380,7 @@ static int look(ath_task *t, struct reading *r, ath_err *e);
 static int look_done(ath_task *t, const ath_done *d, ath_err *e)
 {
     struct reading *r = d->arg;
-    struct place *p = r->place;
+    struct cache_place *p = r->place;
     ath_str state = err_get(e, "sqlstate");
 
     if (d->rc < 0 && !p->plain && (str_is(state, "42501") || str_is(state, "42883"))) {
@@ -399,7 +402,6 @@ static int look(ath_task *t, struct reading *r, ath_err *e)
     ath_query q = r->place->plain ? relations_look_plain : relations_look;
     int rc;
 
-    q.client = str_of(r->place->client->name);
     rc = db_query(t, &q, look_done, r, e);
     return rc < 0 ? reading_end(t, r, NULL, rc) : 0;
 }
@@ -440,9 +442,10 @@ static int read_all(ath_task *t, struct reading *r, ath_err *e)
 
 static int read_run(ath_task *t, void *arg, ath_err *e)
 {
-    struct place *p = arg;
+    struct cache_place *p = arg;
     struct reading *r = ARENA_NEW(&t->arena, struct reading);
 
+    t->client = p->client;
     r->place = p;
     r->moved = atomic_load(&p->client->moved);
     r->database = p->now.database;
@@ -450,16 +453,39 @@ static int read_run(ath_task *t, void *arg, ath_err *e)
     return read_all(t, r, e);
 }
 
-static void read_begin(struct place *p)
+/* The client is kept until its end. */
+static void read_begin(struct cache_place *p)
 {
-    task_begin(NULL, p->home, &(ath_fork){ .size = sizeof(ath_fork), .run = read_run, .arg = p });
+    if (client_ref(p->client))
+        task_begin(NULL, p->home,
+                   &(ath_fork){ .size = sizeof(ath_fork), .run = read_run, .arg = p });
 }
 
 /* ---- life ---- */
 
+static void place_free(struct cache_place *p)
+{
+    atomic_store(&p->client->cache, NULL);
+    relations_unref(p->now.relations);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+void place_end(struct db_client *c)
+{
+    struct cache_place *p = atomic_load(&c->cache), **at = &places;
+
+    pthread_mutex_lock(&list_lock);
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    pthread_mutex_unlock(&list_lock);
+    place_free(p);
+}
+
 static void drain_home(void *arg)
 {
-    struct place *p = arg;
+    struct cache_place *p = arg;
 
     if (p->ear.task)
         task_cancel(p->ear.task);
@@ -468,19 +494,17 @@ static void drain_home(void *arg)
 void place_drain(void)
 {
     pthread_mutex_lock(&list_lock);
-    for (struct place *p = places; p; p = p->next)
-        loop_post(p->home, drain_home, p);
+    for (struct cache_place *p = places; p; p = p->next)
+        if (!p->client->direct)
+            loop_post(p->home, drain_home, p);
     pthread_mutex_unlock(&list_lock);
 }
 
 void place_stop(void)
 {
     while (places) {
-        struct place *p = places;
+        struct cache_place *p = places;
         places = p->next;
-        atomic_store(&p->client->cache, NULL);
-        relations_unref(p->now.relations);
-        pthread_mutex_destroy(&p->lock);
-        free(p);
+        place_free(p);
     }
 }

@@ -13,7 +13,7 @@
 #include "db/client.h"
 #include "io/crypto.h"
 
-struct place;
+struct cache_place;
 
 enum place_state {
     PLACE_UNKNOWN,               /* not read yet, or that failed: wait for it */
@@ -28,11 +28,11 @@ struct moment {                  /* what is known */
     uint8_t scope[SHA256_BYTES]; /* tells databases, addresses, roles and schemas apart */
 };
 
-struct place *place_of(struct db_client *c);
-enum place_state place_now(struct place *p, struct moment *ret);
+struct cache_place *place_of(struct db_client *c);
+enum place_state place_now(struct cache_place *p, struct moment *ret);
 
 /* What is known is outdated, or a name is not in it: it is read again, but not all the time. */
-void place_refresh(struct place *p);
+void place_refresh(struct cache_place *p);
 
 /* Waits for a reading, begun if need be; `over` comes on the loop. False: one has failed just now. */
 struct place_wait {
@@ -41,15 +41,15 @@ struct place_wait {
     ath_fn *over;
     void *arg;
 };
-bool place_wait(struct place *p, struct place_wait *w);
-bool place_leave(struct place *p, struct place_wait *w); /* false: too late, `over` is on its way */
+bool place_wait(struct cache_place *p, struct place_wait *w);
+bool place_leave(struct cache_place *p, struct place_wait *w); /* false: too late, `over` is on its way */
 
 /* Something of it has changed, and what it is could not be found out: told when it is known. */
-void place_owes(struct place *p);
+void place_owes(struct cache_place *p);
 
 /* A statement that may have written ended without anybody having heard how; it may take effect up to
  * `within_ms` from now. On loop `l`. */
-void place_unheard(struct place *p, ath_loop *l, uint64_t within_ms);
+void place_unheard(struct cache_place *p, ath_loop *l, uint64_t within_ms);
 
 /* Changes that went past us are heard on its home loop (listen.c), which notes there how often the
  * channel was lost, and up to which loss everything has been made good. */
@@ -57,10 +57,11 @@ struct place_ear {
     ath_task *task;              /* that listens; NULL: none; the home loop's alone */
     atomic_uint losses, heard;   /* not the same: something may be missed right now */
 };
-struct place_ear *place_ear(struct place *p);
-struct db_client *place_client(const struct place *p);
-ath_loop *place_home(const struct place *p);
+struct place_ear *place_ear(struct cache_place *p);
+struct db_client *place_client(const struct cache_place *p);
+ath_loop *place_home(const struct cache_place *p);
 
+void place_end(struct db_client *c); /* it is about to be freed, and nobody refers to it */
 void place_drain(void);          /* what listens ends; any thread */
 void place_stop(void);           /* after the loops have stopped */
 

@@ -45,8 +45,12 @@ int db_start(const struct db_options *o, ath_loop *const *loops, uint32_t n, ath
     return 0;
 }
 
+static const struct db_watch *watch;
+
 void client_free(struct db_client *c)
 {
+    if (watch && atomic_load(&c->cache))
+        watch->freed(c);
     db_catalog_free(c->catalog);
     if (c->target)
         target_unref(c->target);
@@ -261,17 +265,15 @@ struct db_target *client_target(struct db_client *c)
     return t;
 }
 
-static void (*on_unheard)(struct db_client *c, ath_loop *l);
-
-void db_on_unheard(void (*fn)(struct db_client *c, ath_loop *l))
+void db_watch(const struct db_watch *w)
 {
-    on_unheard = fn;
+    watch = w;
 }
 
 void client_unheard(struct db_client *c, ath_loop *l)
 {
-    if (on_unheard)
-        on_unheard(c, l);
+    if (watch)
+        watch->unheard(c, l);
 }
 
 void db_client_digest(struct db_client *c, uint8_t ret[32])

@@ -26,7 +26,7 @@ struct db_options {              /* process-wide; from the configuration */
     const char *auth_client;     /* the process; NULL or empty: none */
 };
 
-struct place;
+struct cache_place;
 
 struct db_client {
     char *name;                  /* lower case; what requests are matched by */
@@ -51,7 +51,7 @@ struct db_client {
     atomic_uint closing;
     char *down_reason;           /* words of the last failed attempt, redacted; under a lock */
     atomic_uint moved;           /* how often its target was replaced */
-    _Atomic(struct place *) cache; /* what the cache keeps of it; the cache's alone */
+    _Atomic(struct cache_place *) cache; /* what the cache keeps of it; the cache's alone */
 };
 
 /* Once, before anything else of db; loops[i]->index == i. */
@@ -78,10 +78,16 @@ int db_client_usable(const struct db_client *c, ath_err *e);
 /* A digest of where it leads: hosts, database, role and settings, without secrets. */
 void db_client_digest(struct db_client *c, uint8_t ret[32]);
 
-/* What is called, on some loop, when a statement that may have written has ended without anybody
- * having heard how: its task is over, its time has passed, its connection is lost. It may even take
- * effect later, up to the end of db_options.query_timeout_ms. Once, before the loops serve. */
-void db_on_unheard(void (*fn)(struct db_client *c, ath_loop *l));
+/* What the room above wants to be told of. */
+struct db_watch {
+    /* On some loop: a statement that may have written has ended without anybody having heard how: its
+     * task is over, its time has passed, its connection is lost. It may even take effect later, up to
+     * the end of db_options.query_timeout_ms. */
+    void (*unheard)(struct db_client *c, ath_loop *l);
+    /* A client whose `cache` is set is about to be freed. */
+    void (*freed)(struct db_client *c);
+};
+void db_watch(const struct db_watch *w); /* before the loops serve; NULL: nobody any more */
 
 /* Pool figures for metrics and health. */
 struct db_pool_stats {
