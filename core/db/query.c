@@ -380,10 +380,17 @@ static void trip_begin(struct trip *t, ath_task *task, const ath_query *q, ath_t
 
 static int query_session(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
 {
+    struct db_client *named = NULL;
     struct trip *t;
     int rc;
 
-    if ((rc = session_admit(q->session, task, q, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0)
+    if ((rc = session_admit(q->session, task, q, e)) < 0)
+        return rc;
+    if ((q->client.n || q->uri.n) && (rc = client_of(task, q, &named, e)) < 0)
+        return rc;
+    if (named && named != session_client(q->session))
+        return err_fail(e, ATH_E_BUG, "a query of a session names another database");
+    if ((rc = trip_make(task, q, &t, e)) < 0)
         return rc;
     trip_begin(t, task, q, then, arg);
     session_run(q->session, t);

@@ -186,8 +186,6 @@ int session_admit(const ath_session *s, ath_task *task, const ath_query *q, ath_
     if (s->why)
         return err_raise(e, "connection_error", "the session has no connection any more: %s",
                          s->why);
-    if ((q->client.n && db_client_find(q->client) != s->client) || q->uri.n)
-        return err_fail(e, ATH_E_BUG, "a query of a session names another database");
     if (q->flags & ATH_PG_OWN)
         return err_fail(e, ATH_E_BUG, "ATH_PG_OWN is said when a session is opened");
     if ((q->flags & TRIP_TX) && s->conn->tx)

@@ -53,6 +53,7 @@ struct flow {
     const char *step[STEPS];
     size_t at;
     uint32_t flags, timeout_ms; /* of each query */
+    const char *client;         /* named by each query; NULL: none */
     char got[STEPS][80];        /* first cell, or "!code" */
 };
 
@@ -87,6 +88,7 @@ static int flow_query(ath_task *t, struct flow *f, const char *sql, ath_err *e)
 {
     ath_stmt stmt = { .sql = sql };
     ath_query q = { .size = sizeof(q),
+                    .client = str_of(f->client ? f->client : ""),
                     .flags = f->flags,
                     .session = f->session,
                     .stmt = &stmt,
@@ -387,6 +389,26 @@ START_TEST(wrong_use_is_told)
 }
 END_TEST
 
+START_TEST(a_query_may_name_its_sessions_client_and_no_other)
+{
+    static const char *const names[] = { "ACME", "@control", "other" };
+    ath_err e;
+
+    lab_of(3);
+    ck_assert_int_eq(db_client_put("other", postgres_uri(pg), "config", &e), 0);
+    for (size_t i = 0; i < ATH_COUNT(names); i++) {
+        struct flow *f = flow_new(0, STEPS_OF("SELECT 1", "!close"));
+        f->client = names[i];
+        flow_send(f);
+        flow_wait(f);
+        ck_assert_str_eq(f->got[1], i < 2 ? "1" : "!BUG");
+        flow_free(f);
+    }
+    nothing_held();
+    lab_stop(lab);
+}
+END_TEST
+
 START_TEST(a_query_with_an_isolation_is_refused_while_a_transaction_is_open)
 {
     struct flow *f = flow_new(0, STEPS_OF("SELECT 1", "!close"));
@@ -606,6 +628,7 @@ Suite *test_suite(void)
         a_task_that_goes_commits_nothing,
         a_query_over_its_time_ends_the_session,
         wrong_use_is_told,
+        a_query_may_name_its_sessions_client_and_no_other,
         a_query_with_an_isolation_is_refused_while_a_transaction_is_open,
         a_raw_session_leaves_nothing,
         one_of_its_own_stands_beside_the_pool,
