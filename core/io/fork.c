@@ -305,6 +305,7 @@ struct begun {
     ath_loop *loop;
     ath_run *run;
     void *arg;
+    struct db_client *client;
     uint32_t timeout_ms;
 };
 
@@ -338,6 +339,7 @@ static void begun_start(void *arg)
     struct begun *b = arg;
 
     task_init(&b->task, &begun_type, b->loop, b->self, NULL);
+    b->task.client = b->client;
     atomic_fetch_sub(&on_the_way, 1);
     if (b->timeout_ms)
         task_deadline(&b->task, loop_now_ms(b->loop) + b->timeout_ms);
@@ -349,7 +351,8 @@ void task_begin(ath_self *self, ath_loop *l, const ath_fork *f)
     struct begun *b = MEM_NEW(struct begun);
 
     b->self = self;
-    b->loop = l ? l : task_work_loop();
+    b->loop = f->beside ? f->beside->loop : l ? l : task_work_loop();
+    b->client = f->beside ? f->beside->client : NULL;
     b->run = f->run;
     b->arg = f->arg;
     b->timeout_ms = f->timeout_ms;

@@ -86,6 +86,8 @@ typedef struct {
     uint32_t pad;
     ath_run *run;                /* its first step, on its loop */
     void    *arg;
+    ath_task *beside;            /* of begin, called by this task's code: on its loop and for its
+                                  * client, but outliving it; NULL: on a work loop, for none */
 } ath_fork;
 
 /* ---- the tables ---- */

@@ -93,7 +93,7 @@ static const struct {
     SIZE(ath_cap, 16),      SIZE(ath_error, 40),     SIZE(ath_err_api, 48),
     SIZE(ath_field, 56),    SIZE(ath_metric, 32),    SIZE(ath_fact, 40),
     SIZE(ath_event, 112),   SIZE(ath_log_api, 32),   SIZE(ath_done, 88),
-    SIZE(ath_child, 56),    SIZE(ath_fork, 32),      SIZE(ath_mem_api, 24),
+    SIZE(ath_child, 56),    SIZE(ath_fork, 40),      SIZE(ath_mem_api, 24),
     SIZE(ath_loop_api, 32), SIZE(ath_task_api, 120), SIZE(ath_stream_api, 48),
     SIZE(ath_stmt, 32),     SIZE(ath_query, 88),     SIZE(ath_column, 32),
     SIZE(ath_pg_api, 104),   SIZE(ath_fetch, 104),    SIZE(ath_who, 56),

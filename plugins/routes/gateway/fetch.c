@@ -15,6 +15,8 @@
  *
  * dataplane/ask.h has the way between these and what happens when the catalogue is outdated.
  */
+#include <stdlib.h>
+
 #include "gateway.h"
 
 struct fetch {
@@ -52,19 +54,31 @@ int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
     return 0;
 }
 
-int gateway_loop_init(ath_loop *l, void *state, void **ret_local, ath_err *e)
-{
-    (void)l;
-    (void)state;
-    *ret_local = dp_plans_new();
-    return *ret_local ? 0 : ath_fail(e, ATH_E_MEMORY, "out of memory");
-}
-
 void gateway_loop_fini(ath_loop *l, void *state, void *local)
 {
+    struct gateway_local *mine = local;
+
     (void)l;
     (void)state;
-    dp_plans_free(local);
+    if (mine->plans)
+        dp_plans_free(mine->plans);
+    window_free(mine->window);
+    free(mine);
+}
+
+int gateway_loop_init(ath_loop *l, void *state, void **ret_local, ath_err *e)
+{
+    struct gateway_local *mine = calloc(1, sizeof(*mine));
+
+    if (!mine)
+        return ath_fail(e, ATH_E_MEMORY, "out of memory");
+    mine->plans = dp_plans_new();
+    mine->window = window_new();
+    *ret_local = mine;
+    if (mine->plans && mine->window)
+        return 0;
+    gateway_loop_fini(l, state, mine);
+    return ath_fail(e, ATH_E_MEMORY, "out of memory");
 }
 
 static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
@@ -354,7 +368,7 @@ static struct dp_plan_key plan_key(ath_task *t, const struct fetch *x, const ath
 static int build(ath_task *t, struct dp *dp, struct fetch *x)
 {
     const struct gateway_config *cfg = ath_config_of(t);
-    struct dp_plans *plans = ath_local_of(t);
+    struct dp_plans *plans = ((const struct gateway_local *)ath_local_of(t))->plans;
     struct gateway_question what = { .schema = x->f.root.relation->schema,
                                      .table = x->f.root.relation->name };
     struct dp_plan_key key = plan_key(t, x, dp->snapshot);
@@ -379,7 +393,7 @@ static int build(ath_task *t, struct dp *dp, struct fetch *x)
 static int ask_planned(ath_task *t, struct fetch *x, ath_err *e)
 {
     const struct gateway_state *s = ath_state_of(t);
-    struct dp_plans *plans = ath_local_of(t);
+    struct dp_plans *plans = ((const struct gateway_local *)ath_local_of(t))->plans;
     const ath_snapshot *snapshot = s->catalog->get(t);
     struct gateway_question what;
     struct dp_plan_key key;

@@ -18,7 +18,17 @@ struct gateway_config {
     uint64_t query_timeout_ms;
     ath_str  strip_nulls_scope;  /* "keys" or "rows" */
     int32_t  fold_names, bare_rows;
+    uint64_t window_ms, overload_retry_ms; /* of inserts that wait for each other */
+    int64_t  window_batch, window_queue;
+    double   window_watermark;
+    ath_str  window_deny;        /* tables, between commas */
     int32_t  cast_uuids, split_tables; /* kept for old files, see plugin.c */
+};
+
+struct window;
+struct gateway_local {           /* of a loop */
+    struct dp_plans *plans;
+    struct window *window;
 };
 
 struct gateway_state {
@@ -35,6 +45,10 @@ struct gateway_question {        /* what an answer is the answer to */
 
 /* cachekey.c: a label of the question, in hex. The same question has the same key in every process. */
 void gateway_cache_key(const struct gateway_question *what, char ret[CACHE_KEY_TEXT + 1]);
+
+/* window.c: inserts that wait for each other */
+struct window *window_new(void);
+void window_free(struct window *w); /* accepts NULL */
 
 /* fetch.c */
 int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e);

@@ -8,14 +8,19 @@
 #include "change.h"
 
 #include "dataplane/once.h"
+#include "dataplane/refusal.h"
 #include "lib/json.h"
+#include "window.h"
 
 struct write {
     struct dp_ask ask;
     enum dp_kind kind;
     const struct json *body; /* NULL: not read yet */
     struct change c;
-    struct dp_once once; /* with an idempotency key */
+    struct dp_once once;  /* with an idempotency key */
+    struct waiter waiter; /* with a window */
+    uint32_t window_ms;   /* 0: none */
+    bool hidden;          /* the row is not shown, though the statement gives it */
     ath_str reply;
 };
 
@@ -93,13 +98,11 @@ static void account(ath_req *r, const struct write *x, uint64_t affected,
         note(r, "column_name", x->c.w.id_column, ATH_V_TEXT);
 }
 
-static void body_of(ath_req *r, struct write *x, const ath_rows *rows)
+/* Up to where the rows stand. */
+static struct buf body_begin(ath_req *r, const struct write *x, uint64_t affected)
 {
-    uint64_t affected = dp_change_affected(&x->c.sql, rows);
     struct buf b = BUF_ARENA(ath_arena_of(r));
     ath_str column = x->c.w.id_column;
-    struct dp_changed done;
-    size_t from;
 
     buf_grow(&b, 511);
     buf_lit(&b, "{\"affected_rows\":");
@@ -111,15 +114,31 @@ static void body_of(ath_req *r, struct write *x, const ath_rows *rows)
     if (x->c.w.counted)
         buf_json_int(&b, "count", (int64_t)affected);
     buf_json_key(&b, "data");
-    from = b.n;
-    dp_change_rows(&x->c.dp, &x->c.w, &x->c.sql, rows, &done, &b);
-    account(r, x, affected, &done);
+    return b;
+}
+
+/* Behind the rows, which begin at `from`. */
+static void body_end(ath_req *r, struct write *x, uint64_t affected, const struct dp_changed *done,
+                     size_t from, struct buf *b)
+{
+    account(r, x, affected, done);
     if (gateway_bare_rows(r)) {
-        x->reply = str_from(b.p + from, b.n - from);
+        x->reply = str_from(b->p + from, b->n - from);
         return;
     }
-    tail(r, x, affected, &done, &b);
-    x->reply = buf_view(&b);
+    tail(r, x, affected, done, b);
+    x->reply = buf_view(b);
+}
+
+static void body_of(ath_req *r, struct write *x, const ath_rows *rows)
+{
+    uint64_t affected = dp_change_affected(&x->c.sql, rows);
+    struct buf b = body_begin(r, x, affected);
+    struct dp_changed done;
+    size_t from = b.n;
+
+    dp_change_rows(&x->c.dp, &x->c.w, &x->c.sql, rows, &done, &b);
+    body_end(r, x, affected, &done, from, &b);
 }
 
 static int reply(ath_task *t, const ath_done *d, ath_err *e)
@@ -194,6 +213,106 @@ static int send_once(ath_req *r, struct dp_ask *ask, ath_err *e)
     return dp_once(r, &x->once, e);
 }
 
+/* ---- with a window ---- */
+
+static bool switched_on(ath_str s)
+{
+    return str_is(s, "true") || str_is(s, "1") || str_is(s, "yes") || str_is(s, "on");
+}
+
+/* "a, b.c": by its name alone, or with its schema. */
+static bool is_listed(ath_str list, const ath_relation *of)
+{
+    ath_str one;
+
+    while (str_next(&list, ',', &one)) {
+        size_t dot = str_find(one = str_trim(one), '.');
+        if (str_eq(one, of->name) || (dot < one.n && str_eq(str_from(one.p, dot), of->schema) &&
+                                      str_eq(str_after(one, dot + 1), of->name)))
+            return true;
+    }
+    return false;
+}
+
+/* How long this insert may wait for others; 0: it is written by itself. */
+static uint32_t window_of(ath_req *r, const struct write *x)
+{
+    static const char *const direct[] = { "x-pg-uri", "x-athena-jdbc-url", "x-jdbc-url" };
+    const struct gateway_config *cfg = ath_config_of(r);
+    const struct dp_write *w = &x->c.w;
+    uint64_t ms = cfg->window_ms, asked;
+
+    if (str_u64(str_trim(ath_header(r, "x-athena-insert-window")), &asked) && asked)
+        ms = asked < 60000 ? asked : 60000;
+    if (!ms || x->kind != DP_INSERT || !w->one || w->conflict || !w->column_count ||
+        x->once.key.n || !w->root.item->star || w->root.item->next ||
+        (w->root.relation->kind != ATH_REL_TABLE &&
+         w->root.relation->kind != ATH_REL_PARTITIONED) ||
+        is_listed(ATH_S("storage_profiles,typesense_profiles,saved_queries"), w->root.relation) ||
+        switched_on(ath_header(r, "x-athena-deadpool-enable")))
+        return 0;
+    for (size_t i = 0; i < ATH_COUNT(direct); i++)
+        if (ath_header(r, direct[i]).n)
+            return 0;
+    return (uint32_t)ms;
+}
+
+/* The same columns in another order are the same lane. */
+static int in_order(struct write *x)
+{
+    struct dp_write *w = &x->c.w;
+
+    for (uint32_t i = 1; i < w->column_count; i++)
+        for (uint32_t j = i; j > 0 && w->column[j - 1]->number > w->column[j]->number; j--) {
+            const ath_attribute *a = w->column[j];
+            const struct json *v = w->cell[j];
+            w->column[j] = w->column[j - 1];
+            w->cell[j] = w->cell[j - 1];
+            w->column[j - 1] = a;
+            w->cell[j - 1] = v;
+        }
+    w->head = false; /* others may want the row */
+    w->ids = true;
+    return dp_write_sql(&x->c.dp, w, &x->c.sql);
+}
+
+static int told(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct write *x = d->arg;
+    const struct waiter *w = &x->waiter;
+    struct dp_changed done = { .returned = w->row.p && !x->hidden, .id = w->id };
+    uint64_t affected = w->row.p != NULL;
+    struct buf b;
+    size_t from;
+
+    if (d->rc < 0)
+        return d->rc;
+    if (w->refusal.p)
+        return dp_ask_failed(t, &x->ask, dp_refuse_again(t, w->refusal, e), e);
+    b = body_begin(t, x, affected);
+    from = b.n;
+    buf_str(&b, x->hidden ? ATH_S("[]") : w->row.p ? w->row : ATH_S("null"));
+    body_end(t, x, affected, &done, from, &b);
+    return committed(t, x, e);
+}
+
+static int send_later(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    const struct gateway_config *cfg = ath_config_of(r);
+    struct write *x = (struct write *)ask;
+    int rc;
+
+    x->waiter = (struct waiter){ .c = &x->c,
+                                 .window_ms = x->window_ms,
+                                 .alone = is_listed(cfg->window_deny, x->c.w.root.relation),
+                                 .told = told,
+                                 .arg = x };
+    if ((rc = window_join(r, &x->waiter, e)) != 1)
+        return rc;
+    x->c.w.head = x->hidden;
+    return dp_ask_send(r, ask, e);
+}
+
 /* ---- the way there ---- */
 
 static int read_text(ath_req *r, struct write *x, ath_err *e)
@@ -239,6 +358,12 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     if (rc < 0)
         return rc;
     ask->send = x->once.key.n ? send_once : NULL;
+    if ((x->window_ms = window_of(r, x)) > 0) {
+        x->hidden = x->c.w.head;
+        if ((rc = in_order(x)) < 0)
+            return rc;
+        ask->send = send_later;
+    }
     ask->query.stmt = x->c.sql.stmt;
     ask->query.stmt_count = x->c.sql.stmt_count;
     ask->query.timeout_ms = (uint32_t)cfg->query_timeout_ms;

@@ -18,7 +18,7 @@ static int refresh(ath_req *r, struct dp_ask *a, ath_err *e)
 static bool is_outdated(const ath_err *e)
 {
     static const char *const states[] = { "42P01", "42703", "42704", "42883", "0A000" };
-    ath_str state = ath_host_->err->get(e, "sqlstate");
+    ath_str state = ath_host_->err->get(e, "sql_state");
 
     for (size_t i = 0; i < ATH_COUNT(states); i++)
         if (str_is(state, states[i]))

@@ -364,10 +364,15 @@ int dp_where_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node); /* " 
 int dp_order_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node); /* " ORDER BY ..." */
 int dp_page_sql(struct dp *dp, struct dp_sql *sql, struct dp_node *node);  /* " LIMIT $1 OFFSET $2" */
 
-/* Each row as a JSON object, between commas, and behind one when a row stands there already. The
- * last `hidden` columns are not shown; of `f` the root's items and the keys count. */
-void dp_rows_json(struct dp *dp, const struct dp_fetch *f, const ath_rows *rows, uint32_t hidden,
-                  bool strip, struct buf *b);
+struct dp_span {                 /* some rows of a result; the last columns may be hidden */
+    const ath_rows *rows;
+    uint32_t first, count, hidden;
+};
+
+/* Each row as a JSON object, between commas, and behind one when a row stands there already. Of `f`
+ * the root's items and the keys count. */
+void dp_rows_json(struct dp *dp, const struct dp_fetch *f, const struct dp_span *of, bool strip,
+                  struct buf *b);
 
 struct dp_table {                /* rows of a result, and where the JSON of each stands in the answer */
     const ath_rows *rows;

@@ -5,11 +5,11 @@
  */
 #include "dataplane/once.h"
 
-#include "lib/json.h"
-#include "lib/jsonread.h"
+#include "dataplane/refusal.h"
+#include "lib/text.h"
 
 enum { CLIENT, KEY_ID, ROUTE, KEY, REQUEST, STATUS, BODY }; /* of param */
-enum { OID_TEXT = 25, OID_INT2 = 21, VALUES = 64 };
+enum { OID_TEXT = 25, OID_INT2 = 21 };
 
 #define TABLE "athena.idempotency_keys"
 #define WHICH "client = $1 AND key_id = $2 AND route = $3 AND key = $4"
@@ -93,68 +93,6 @@ static void scope(ath_req *r, struct dp_once *o)
     o->param[REQUEST] = present(o->request);
 }
 
-/* ---- refusals, kept and said anew ---- */
-
-/* Would the same request fail the same way again? */
-static bool is_definite(int rc, const ath_err *e)
-{
-    if (rc == ATH_E_CONFLICT)
-        return str_starts(ath_host_->err->get(e, "sqlstate"), "23");
-    return rc == ATH_E_INPUT || rc == ATH_E_DENIED || rc == ATH_E_MISSING;
-}
-
-static ath_str refusal_text(ath_arena *a, const ath_err *e)
-{
-    struct buf b = BUF_ARENA(a);
-
-    buf_char(&b, '{');
-    buf_json_str(&b, "code", ath_host_->err->get(e, "code"));
-    buf_json_str(&b, "message", ath_host_->err->get(e, "message"));
-    buf_json_str(&b, "hint", ath_host_->err->get(e, "hint"));
-    buf_lit(&b, ",\"details\":{");
-    buf_str(&b, ath_host_->err->get(e, "details"));
-    buf_lit(&b, "}}");
-    return buf_view(&b);
-}
-
-static void hint(ath_err *e, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    ath_host_->err->hint(e, fmt, ap);
-    va_end(ap);
-}
-
-/* The host's functions take texts that end in NUL. */
-static const char *ended(ath_arena *a, ath_str s)
-{
-    char *p = ath_new(a, s.n + 1);
-
-    if (s.n)
-        memcpy(p, s.p, s.n);
-    return p;
-}
-
-static int refuse_again(ath_req *r, ath_str text, ath_err *e)
-{
-    ath_arena *a = ath_arena_of(r);
-    struct json_error why;
-    const struct json *said = json_read(text, JSON_ARENA(a), VALUES, &why);
-    const struct json *details = json_given(said, "details");
-    int rc;
-
-    if (!said)
-        return ath_fail(e, ATH_E_BUG, "the kept refusal cannot be read");
-    rc = ath_raise(e, ended(a, json_text(json_get(said, "code"))), "%.*s",
-                   STR_ARG(json_text(json_get(said, "message"))));
-    if (json_text(json_get(said, "hint")).n)
-        hint(e, "%s", ended(a, json_text(json_get(said, "hint"))));
-    for (const struct json *v = details ? details->first : NULL; v; v = v->next)
-        ath_host_->err->detail(e, ended(a, v->key), v->raw);
-    return rc;
-}
-
 /* ---- the trips ---- */
 
 static void finish(struct dp_once *o)
@@ -186,7 +124,7 @@ static int kept(ath_task *t, const ath_done *d, ath_err *e)
     finish(o);
     if (d->rc < 0)
         return d->rc;
-    return o->status < 400 ? o->committed(t, o, e) : refuse_again(t, o->body, e);
+    return o->status < 400 ? o->committed(t, o, e) : dp_refuse_again(t, o->body, e);
 }
 
 /* Behind a refusal the effect is undone first. Other isolations than the usual one might fail over
@@ -203,7 +141,7 @@ static int keep(ath_task *t, struct dp_once *o, ath_err *e)
         ath_raise(e, "limit_reached",
                   "the answer has %zu bytes, and with an idempotency key at most %d are kept",
                   o->body.n, DP_ONCE_ANSWER);
-        hint(e, "Nothing was done. Ask for fewer columns, or for none of the rows with head.");
+        dp_hint(e, "Nothing was done. Ask for fewer columns, or for none of the rows with head.");
         return ATH_E_LIMIT;
     }
     (void)snprintf(status, 8, "%d", o->status);
@@ -223,12 +161,12 @@ static int refused(ath_task *t, struct dp_once *o, int rc, ath_err *e)
 {
     if (o->failed)
         rc = o->failed(t, o, rc, e);
-    if (rc == 0 || !is_definite(rc, e)) {
+    if (rc == 0 || !dp_is_definite(rc, e)) {
         finish(o);
         return rc;
     }
     o->status = 400;
-    o->body = refusal_text(ath_arena_of(t), e);
+    o->body = dp_refusal(ath_arena_of(t), e);
     return keep(t, o, e);
 }
 
@@ -283,7 +221,7 @@ static int replay(ath_task *t, struct dp_once *o, const ath_rows *look, ath_err 
     body = ath_cell(look, 0, 1);
     ath_host_->req->set(t, "idempotency-replayed", ATH_S("true"));
     if (status >= 400)
-        return refuse_again(t, body, e);
+        return dp_refuse_again(t, body, e);
     return ath_reply(t, (int)status, "application/json", body);
 }
 

@@ -424,21 +424,21 @@ void dp_writer_end(struct dp_writer *w, struct buf *b)
     buf_char(b, '}');
 }
 
-void dp_rows_json(struct dp *dp, const struct dp_fetch *f, const ath_rows *rows, uint32_t hidden,
-                  bool strip, struct buf *b)
+void dp_rows_json(struct dp *dp, const struct dp_fetch *f, const struct dp_span *of, bool strip,
+                  struct buf *b)
 {
-    const ath_column *of;
-    uint32_t n = ath_host_->pg->columns(rows, &of), count = ath_host_->pg->count(rows);
+    const ath_column *column;
+    uint32_t n = ath_host_->pg->columns(of->rows, &column);
     struct dp_column *c = dp_new(dp, (n + 1) * sizeof(*c));
 
-    n = n > hidden ? n - hidden : 0;
-    columns_of(dp, f, of, n, c);
-    for (uint32_t i = 0; i < count; i++) {
+    n = n > of->hidden ? n - of->hidden : 0;
+    columns_of(dp, f, column, n, c);
+    for (uint32_t i = 0; i < of->count; i++) {
         size_t from = b->n;
         if (b->n && b->p[b->n - 1] == '}')
             buf_char(b, ',');
-        row_write(b, rows, i, 0, c, n, strip);
+        row_write(b, of->rows, of->first + i, 0, c, n, strip);
         if (i == 0)
-            room_for_all(b, from, count - 1);
+            room_for_all(b, from, of->count - 1);
     }
 }

@@ -50,6 +50,7 @@ struct dp_write {
     ath_str id_column;           /* its column's name; empty: dp_id_column() */
     bool counted, head;          /* the answer has `count`; its `data` is empty */
     bool strip_nulls;
+    bool ids;                    /* the key of each row of an insert comes back, not only of one */
     /* after dp_bind_write() */
     const ath_attribute **column;     /* of an insert: those of all rows, as they appear */
     const struct json **cell;         /* row by row; NULL: the row does not have it */

@@ -48,7 +48,7 @@ static void duplicate(struct dp *dp)
 
 int dp_write_failed(struct dp *dp, const struct dp_write *w, int rc)
 {
-    ath_str state = ath_host_->err->get(dp->e, "sqlstate");
+    ath_str state = ath_host_->err->get(dp->e, "sql_state");
 
     if (str_is(state, "55000") && w->root.relation && w->root.relation->kind == ATH_REL_VIEW)
         return dp_write_view(dp, w);

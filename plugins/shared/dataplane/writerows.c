@@ -26,7 +26,8 @@ const ath_rows *dp_change_rows(struct dp *dp, const struct dp_write *w, const st
         if (!c->returns)
             continue;
         if (!w->head)
-            dp_rows_json(dp, &f, rows, c->keyed, w->strip_nulls, b);
+            dp_rows_json(dp, &f, &(struct dp_span){ rows, 0, ath_host_->pg->count(rows), c->keyed },
+                         w->strip_nulls, b);
         ret->returned += w->head ? 0 : ath_host_->pg->count(rows);
         if (c->keyed && ath_host_->pg->count(rows))
             ret->id = ath_cell(rows, 0, ath_host_->pg->columns(rows, &column) - 1);

@@ -444,7 +444,7 @@ int dp_write_sql(struct dp *dp, struct dp_write *w, struct dp_change *ret)
         ret->cap = w->row_count;
     ret->stmt = dp_new(dp, ret->cap * sizeof(*ret->stmt));
     ret->sql = dp_new(dp, ret->cap * sizeof(*ret->sql));
-    ret->keyed = w->kind == DP_INSERT && w->row_count == 1 && w->id_attribute;
+    ret->keyed = w->kind == DP_INSERT && (w->row_count == 1 || w->ids) && w->id_attribute;
     ret->returns = !w->head || ret->keyed;
     return w->kind == DP_INSERT ? insert_sql(dp, w, ret) : modify_sql(dp, w, ret);
 }
