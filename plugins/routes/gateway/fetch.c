@@ -46,12 +46,8 @@ int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
     static struct gateway_state state;
 
     (void)config;
-    state.catalog = ath_host_->service(s, "athena.catalog", 1);
-    if (!state.catalog)
-        return ath_fail(e, ATH_E_CONFIG, "service \"athena.catalog\" is not there");
-    state.cache = ath_host_->service(s, "athena.cache", 1);
     *ret_state = &state;
-    return 0;
+    return dp_services(s, &state.catalog, &state.cache, e);
 }
 
 void gateway_loop_fini(ath_loop *l, void *state, void *local)
@@ -81,18 +77,6 @@ int gateway_loop_init(ath_loop *l, void *state, void **ret_local, ath_err *e)
     return ath_fail(e, ATH_E_MEMORY, "out of memory");
 }
 
-static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
-{
-    ath_host_->req->note(r, &(ath_fact){ str_of(key), value, form, 0 });
-}
-
-static void note_number(ath_req *r, const char *key, uint64_t v)
-{
-    char room[STR_U64_ROOM];
-
-    note(r, key, str_from_u64(v, room), ATH_V_NUMBER);
-}
-
 static void header_set(ath_req *r, const char *name, ath_str value)
 {
     ath_host_->req->set(r, name, value);
@@ -120,10 +104,10 @@ static void describe(ath_req *r, struct fetch *x, ath_str outcome, ath_str sourc
 
     x->outcome = outcome;
     x->source = source;
-    note(r, "cache_key", str_from(x->key, CACHE_KEY_TEXT), ATH_V_TEXT);
-    note(r, "cached", cached ? ATH_S("true") : ATH_S("false"), ATH_V_BOOL);
-    note(r, "cache_source", source, ATH_V_PLAIN);
-    note(r, "cache_lookup_outcome", outcome, ATH_V_PLAIN);
+    dp_note(r, "cache_key", str_from(x->key, CACHE_KEY_TEXT), ATH_V_TEXT);
+    dp_note(r, "cached", cached ? ATH_S("true") : ATH_S("false"), ATH_V_BOOL);
+    dp_note(r, "cache_source", source, ATH_V_PLAIN);
+    dp_note(r, "cache_lookup_outcome", outcome, ATH_V_PLAIN);
 }
 
 static void headers(ath_req *r, const struct fetch *x)
@@ -171,7 +155,7 @@ static void show_count(ath_req *r, const struct fetch *x, int64_t count)
     char room[STR_U64_ROOM];
     ath_str text = str_from_u64((uint64_t)count, room);
 
-    note(r, "count", text, ATH_V_NUMBER);
+    dp_note(r, "count", text, ATH_V_NUMBER);
     if (x->format != DP_JSON)
         header_set(r, "x-athena-count", text);
 }
@@ -194,7 +178,7 @@ static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err
         return too_many_to_group(cfg, e);
     if ((rc = dp_fetch_rows(&dp, &x->f, &x->q, rows, &a, &b)) < 0)
         return rc;
-    note_number(t, "row_count", a.row_count);
+    dp_note_number(t, "row_count", a.row_count);
     if (a.count >= 0)
         show_count(t, x, a.count);
     headers(t, x);
@@ -259,7 +243,7 @@ static int reply_kept(ath_task *t, struct fetch *x, ath_err *e)
 
     (void)e;
     memcpy(&head, bytes.p, sizeof(head));
-    note_number(t, "row_count", head.rows);
+    dp_note_number(t, "row_count", head.rows);
     header_set(t, "x-athena-cached", ATH_S("true"));
     headers(t, x);
     return ath_reply(t, 200, dp_format_type(x->format), str_after(bytes, sizeof(head)));
@@ -407,7 +391,7 @@ static int ask_planned(ath_task *t, struct fetch *x, ath_err *e)
     if (!(plan = dp_plan_find(plans, &key, x->text, hole)))
         return 1;
     ath_host_->mem->own(ath_arena_of(t), plan, dp_plan_drop);
-    note(t, "table_name", plan->asked, ATH_V_TEXT);
+    dp_note(t, "table_name", plan->asked, ATH_V_TEXT);
     if ((rc = ath_host_->req->allow(t, &(ath_right){ plan->schema, plan->table, ATH_S("read") }, 1,
                                     e)) < 0)
         return rc;
@@ -426,15 +410,7 @@ static int ask_planned(ath_task *t, struct fetch *x, ath_err *e)
 
 static int read_text(ath_task *t, struct fetch *x, ath_err *e)
 {
-    struct json_error why;
-
-    if (!x->body)
-        x->body = json_read(x->text, JSON_ARENA(ath_arena_of(t)), DP_VALUES, &why);
-    if (x->body)
-        return 0;
-    return ath_raise(e, "malformed_json_payload",
-                     "malformed JSON payload for %.*s: %s at line %u, column %u",
-                     STR_ARG(ath_host_->req->info(t, "path")), why.why, why.line, why.column);
+    return x->body ? 0 : dp_body(t, "malformed_json_payload", &x->body, e);
 }
 
 static struct dp dp_of(ath_req *r, ath_err *e)
@@ -476,7 +452,7 @@ static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
         return rc;
     x->reading = ath_new(dp.arena, sizeof(dp));
     *x->reading = dp;
-    note(r, "table_name", x->f.root.asked, ATH_V_TEXT);
+    dp_note(r, "table_name", x->f.root.asked, ATH_V_TEXT);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "dataplane/ask.h"
 #include "dataplane/question.h"
+#include "dataplane/route.h"
 #include "dataplane/sender.h"
 
 enum { CACHE_KEY_TEXT = 64 };    /* hex digits */

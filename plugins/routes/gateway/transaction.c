@@ -11,7 +11,7 @@
  */
 #include "change.h"
 
-#include "dataplane/once.h"
+#include "dataplane/effect.h"
 #include "lib/json.h"
 
 enum { OPERATIONS = 100, STATEMENTS = 990, IDS = 255 };
@@ -30,29 +30,13 @@ struct operation {
 };
 
 struct transaction {
-    struct dp_ask ask;
+    struct dp_effect effect; /* first */
     const struct json *body; /* NULL: not read yet */
     struct operation *op;
     uint32_t count, statements;
-    const char *begin;
     bool read_only;
-    struct dp_once once;
     ath_relation_name *changed; /* one per operation that writes */
-    uint32_t changes;
-    ath_str reply;
 };
-
-static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
-{
-    ath_host_->req->note(r, &(ath_fact){ str_of(key), value, form, 0 });
-}
-
-static void note_number(ath_req *r, const char *key, uint64_t v)
-{
-    char room[STR_U64_ROOM];
-
-    note(r, key, str_from_u64(v, room), ATH_V_NUMBER);
-}
 
 #define refuse(e, ...) ath_raise((e), "invalid_transaction", __VA_ARGS__)
 
@@ -175,74 +159,13 @@ static int body_of(ath_task *t, struct transaction *x, const ath_rows *rows, ath
             rows = write_result(&x->op[i], rows, e, &b);
     }
     buf_lit(&b, "],\"status\":\"success\"}");
-    x->reply = buf_view(&b);
+    x->effect.reply = buf_view(&b);
     return rc;
 }
 
-static int reply(ath_task *t, const ath_done *d, ath_err *e)
+static int say(ath_req *r, struct dp_effect *effect, const ath_rows *rows, ath_err *e)
 {
-    struct transaction *x = d->arg;
-
-    (void)e;
-    return d->rc < 0 ? d->rc : ath_reply(t, 200, "application/json", x->reply);
-}
-
-static int committed(ath_task *t, struct transaction *x, ath_err *e)
-{
-    const struct gateway_state *s = ath_state_of(t);
-    int rc = 1;
-
-    if (s->cache && x->changes)
-        rc = s->cache->changed(t, x->changed, x->changes, reply, x, e);
-    return rc == 1 ? ath_reply(t, 200, "application/json", x->reply) : rc;
-}
-
-static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
-{
-    struct transaction *x = (struct transaction *)ask;
-    int rc = body_of(t, x, ath_host_->pg->next(rows), e);
-
-    return rc < 0 ? rc : committed(t, x, e);
-}
-
-/* ---- with an idempotency key ---- */
-
-static int once_answer(ath_task *t, struct dp_once *o, const ath_rows *rows, ath_err *e)
-{
-    struct transaction *x = o->arg;
-    int rc = body_of(t, x, rows, e);
-
-    o->body = x->reply;
-    return rc;
-}
-
-static int once_failed(ath_task *t, struct dp_once *o, int rc, ath_err *e)
-{
-    struct transaction *x = o->arg;
-
-    x->ask.answered = o->answered + 1;
-    return dp_ask_failed(t, &x->ask, rc, e);
-}
-
-static int once_committed(ath_task *t, struct dp_once *o, ath_err *e)
-{
-    return committed(t, o->arg, e);
-}
-
-static int send_once(ath_req *r, struct dp_ask *ask, ath_err *e)
-{
-    struct transaction *x = (struct transaction *)ask;
-
-    x->once.request = ath_host_->req->body(r);
-    x->once.begin = x->begin;
-    x->once.effect = ask->query;
-    x->once.effect.stmt++; /* without BEGIN and COMMIT */
-    x->once.effect.stmt_count -= 2;
-    x->once.answer = once_answer;
-    x->once.failed = once_failed;
-    x->once.committed = once_committed;
-    x->once.arg = x;
-    return dp_once(r, &x->once, e);
+    return body_of(r, (struct transaction *)effect, rows, e);
 }
 
 /* ---- reading ---- */
@@ -306,8 +229,8 @@ static int options(struct transaction *x, const struct json *o, ath_err *e)
         return rc;
     if (deferrable && (level != SERIALIZABLE || !x->read_only))
         return refuse(e, "deferrable needs read_only and the isolation_level serializable");
-    x->begin = deferrable ? "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE"
-                          : begin[level][x->read_only];
+    x->effect.once.begin = deferrable ? "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE"
+                                      : begin[level][x->read_only];
     return 0;
 }
 
@@ -381,19 +304,6 @@ static int read_operations(ath_req *r, struct transaction *x, ath_err *e)
     return 0;
 }
 
-static int read_text(ath_req *r, struct transaction *x, ath_err *e)
-{
-    struct json_error why;
-
-    if (!x->body)
-        x->body = json_read(ath_host_->req->body(r), JSON_ARENA(ath_arena_of(r)), DP_VALUES, &why);
-    if (x->body)
-        return 0;
-    return ath_raise(e, "malformed_json_payload",
-                     "malformed JSON payload for %.*s: %s at line %u, column %u",
-                     STR_ARG(ath_host_->req->info(r, "path")), why.why, why.line, why.column);
-}
-
 static int read_key(ath_req *r, struct transaction *x, ath_err *e)
 {
     const struct json *key = json_given(x->body, "idempotency_key");
@@ -402,9 +312,9 @@ static int read_key(ath_req *r, struct transaction *x, ath_err *e)
     if (key && (key->type != JSON_STRING || !key->text.n))
         return ath_raise(e, "invalid_idempotency_key", "idempotency_key must be a text, not %.*s",
                          STR_ARG(key->raw));
-    if ((rc = dp_once_key(r, json_text(key), &x->once.key, e)) < 0)
+    if ((rc = dp_once_key(r, json_text(key), &x->effect.once.key, e)) < 0)
         return rc;
-    if (x->once.key.n && x->read_only)
+    if (x->effect.once.key.n && x->read_only)
         return refuse(e, "a transaction that only reads takes no idempotency key");
     return 0;
 }
@@ -414,8 +324,8 @@ static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
     struct transaction *x = (struct transaction *)ask;
     int rc;
 
-    if ((rc = read_text(r, x, e)) < 0 || (rc = options(x, json_given(x->body, "options"), e)) < 0 ||
-        (rc = read_key(r, x, e)) < 0)
+    if ((rc = dp_body(r, "malformed_json_payload", &x->body, e)) < 0 ||
+        (rc = options(x, json_given(x->body, "options"), e)) < 0 || (rc = read_key(r, x, e)) < 0)
         return rc;
     return read_operations(r, x, e);
 }
@@ -444,15 +354,15 @@ static int bind_fetch(ath_req *r, struct operation *op, struct dp_ask *ask, ath_
 
 static int bind_operation(ath_req *r, struct transaction *x, struct operation *op, ath_err *e)
 {
-    int rc = op->reads ? bind_fetch(r, op, &x->ask, e)
-                       : change_bind(r, &op->c, x->ask.snapshot, &x->ask.unknown, e);
+    int rc = op->reads ? bind_fetch(r, op, &x->effect.ask, e)
+                       : change_bind(r, &op->c, x->effect.ask.snapshot, &x->effect.ask.unknown, e);
 
     if (rc < 0)
         return rc;
     if (!op->reads) {
         op->stmt = op->c.sql.stmt;
         op->count = op->c.sql.stmt_count;
-        x->changed[x->changes++] = op->c.relation;
+        x->changed[x->effect.changes++] = op->c.relation;
     }
     op->first = x->statements;
     x->statements += op->count;
@@ -465,15 +375,15 @@ static void gather(ath_req *r, struct transaction *x)
 {
     ath_stmt *stmt = ath_new(ath_arena_of(r), (x->statements + 2) * sizeof(*stmt)), *at = stmt;
 
-    *at++ = (ath_stmt){ .sql = x->begin };
+    *at++ = (ath_stmt){ .sql = x->effect.once.begin };
     for (uint32_t i = 0; i < x->count; i++)
         for (uint32_t j = 0; j < x->op[i].count; j++) {
             *at = x->op[i].stmt[j];
             at++->flags = 0; /* reads among writes are not repeated alone */
         }
     *at++ = (ath_stmt){ .sql = "COMMIT" };
-    x->ask.query.stmt = stmt;
-    x->ask.query.stmt_count = x->statements + 2;
+    x->effect.ask.query.stmt = stmt;
+    x->effect.ask.query.stmt_count = x->statements + 2;
 }
 
 static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
@@ -482,20 +392,20 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     struct transaction *x = (struct transaction *)ask;
     int rc;
 
-    x->statements = x->changes = 0;
+    x->statements = x->effect.changes = 0;
     x->changed = ath_new(ath_arena_of(r), x->count * sizeof(*x->changed));
     for (uint32_t i = 0; i < x->count; i++)
         if ((rc = bind_operation(r, x, &x->op[i], e)) < 0)
             return blame(r, &x->op[i], rc, e);
-    if (x->once.key.n &&
-        (rc = dp_once_installed(ask->catalog, ask->snapshot, &ask->unknown, e)) < 0)
+    if ((rc = dp_effect_bound(r, &x->effect, e)) < 0)
         return rc;
     gather(r, x);
-    note(r, "table_name", x->op[0].reads ? x->op[0].f.root.asked : x->op[0].c.w.root.asked,
-         ATH_V_TEXT);
-    note_number(r, "statement_count", x->statements);
+    dp_note(r, "table_name", x->op[0].reads ? x->op[0].f.root.asked : x->op[0].c.w.root.asked,
+            ATH_V_TEXT);
+    dp_note_number(r, "statement_count", x->statements);
     ask->query.timeout_ms = (uint32_t)cfg->query_timeout_ms;
-    ask->send = x->once.key.n ? send_once : NULL;
+    x->effect.changed = x->changed;
+    x->effect.harmless = x->effect.changes == 0;
     return 0;
 }
 
@@ -504,10 +414,11 @@ int gateway_transaction(ath_req *r, ath_err *e)
     const struct gateway_state *s = ath_state_of(r);
     struct transaction *x = ath_new(ath_arena_of(r), sizeof(*x));
 
-    x->ask.catalog = s->catalog;
-    x->ask.read = read_body;
-    x->ask.bind = bind;
-    x->ask.answer = answer;
-    x->ask.failed = failed;
-    return dp_ask(r, &x->ask, e);
+    x->effect = (struct dp_effect){
+        .ask = { .catalog = s->catalog, .read = read_body, .bind = bind, .failed = failed },
+        .cache = s->cache,
+        .say = say,
+        .framed = true,
+    };
+    return dp_ask(r, &x->effect.ask, e);
 }

@@ -7,13 +7,13 @@
  */
 #include "change.h"
 
-#include "dataplane/once.h"
+#include "dataplane/effect.h"
 #include "dataplane/refusal.h"
 #include "lib/json.h"
 #include "window.h"
 
 struct write {
-    struct dp_ask ask;
+    struct dp_effect effect; /* first */
     enum dp_kind kind;
     const struct json *body; /* NULL: not read yet */
     struct change c;
@@ -23,18 +23,6 @@ struct write {
     bool hidden;          /* the row is not shown, though the statement gives it */
     ath_str reply;
 };
-
-static void note(ath_req *r, const char *key, ath_str value, uint32_t form)
-{
-    ath_host_->req->note(r, &(ath_fact){ str_of(key), value, form, 0 });
-}
-
-static void note_number(ath_req *r, const char *key, uint64_t v)
-{
-    char room[STR_U64_ROOM];
-
-    note(r, key, str_from_u64(v, room), ATH_V_NUMBER);
-}
 
 /* ---- the answer ---- */
 
@@ -89,13 +77,13 @@ static void account(ath_req *r, const struct write *x, uint64_t affected,
     ath_str id = x->kind == DP_INSERT ? done->id : id_text(x);
 
     if (x->kind == DP_UPDATE)
-        note_number(r, "updated_count", affected);
-    note_number(r, "rows_affected", affected);
-    note_number(r, "returned_row_count", done->returned);
+        dp_note_number(r, "updated_count", affected);
+    dp_note_number(r, "rows_affected", affected);
+    dp_note_number(r, "returned_row_count", done->returned);
     if (id.p && x->kind != DP_UPDATE)
-        note(r, "resource_id", id, ATH_V_TEXT);
+        dp_note(r, "resource_id", id, ATH_V_TEXT);
     if (x->kind == DP_DELETE && x->c.w.id_column.n)
-        note(r, "column_name", x->c.w.id_column, ATH_V_TEXT);
+        dp_note(r, "column_name", x->c.w.id_column, ATH_V_TEXT);
 }
 
 /* Up to where the rows stand. */
@@ -123,11 +111,11 @@ static void body_end(ath_req *r, struct write *x, uint64_t affected, const struc
 {
     account(r, x, affected, done);
     if (gateway_bare_rows(r)) {
-        x->reply = str_from(b->p + from, b->n - from);
+        x->effect.reply = str_from(b->p + from, b->n - from);
         return;
     }
     tail(r, x, affected, done, b);
-    x->reply = buf_view(b);
+    x->effect.reply = buf_view(b);
 }
 
 static void body_of(ath_req *r, struct write *x, const ath_rows *rows)
@@ -141,76 +129,19 @@ static void body_of(ath_req *r, struct write *x, const ath_rows *rows)
     body_end(r, x, affected, &done, from, &b);
 }
 
-static int reply(ath_task *t, const ath_done *d, ath_err *e)
+static int say(ath_req *r, struct dp_effect *effect, const ath_rows *rows, ath_err *e)
 {
-    struct write *x = d->arg;
-
-    (void)e;
-    return d->rc < 0 ? d->rc : ath_reply(t, 200, "application/json", x->reply);
-}
-
-/* It is committed; nobody is told before the caches know. */
-static int committed(ath_task *t, struct write *x, ath_err *e)
-{
-    const struct gateway_state *s = ath_state_of(t);
-    int rc = 1;
-
-    if (s->cache)
-        rc = s->cache->changed(t, &x->c.relation, 1, reply, x, e);
-    return rc == 1 ? ath_reply(t, 200, "application/json", x->reply) : rc;
-}
-
-static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
-{
-    struct write *x = (struct write *)ask;
+    struct write *x = (struct write *)effect;
 
     x->c.dp.e = e;
-    body_of(t, x, rows);
-    return committed(t, x, e);
+    body_of(r, x, rows);
+    return 0;
 }
 
 static int failed(ath_task *t, struct dp_ask *ask, int rc, ath_err *e)
 {
     (void)t;
     return change_failed(&((struct write *)ask)->c, rc, e);
-}
-
-/* ---- with an idempotency key ---- */
-
-static int once_answer(ath_task *t, struct dp_once *o, const ath_rows *rows, ath_err *e)
-{
-    struct write *x = o->arg;
-
-    x->c.dp.e = e;
-    body_of(t, x, rows);
-    o->body = x->reply;
-    return 0;
-}
-
-static int once_failed(ath_task *t, struct dp_once *o, int rc, ath_err *e)
-{
-    struct write *x = o->arg;
-
-    return dp_ask_failed(t, &x->ask, rc, e);
-}
-
-static int once_committed(ath_task *t, struct dp_once *o, ath_err *e)
-{
-    return committed(t, o->arg, e);
-}
-
-static int send_once(ath_req *r, struct dp_ask *ask, ath_err *e)
-{
-    struct write *x = (struct write *)ask;
-
-    x->once.request = ath_host_->req->body(r);
-    x->once.begin = "BEGIN";
-    x->once.effect = ask->query;
-    x->once.answer = once_answer;
-    x->once.failed = once_failed;
-    x->once.committed = once_committed;
-    x->once.arg = x;
-    return dp_once(r, &x->once, e);
 }
 
 /* ---- with a window ---- */
@@ -245,7 +176,7 @@ static uint32_t window_of(ath_req *r, const struct write *x)
     if (str_u64(str_trim(ath_header(r, "x-athena-insert-window")), &asked) && asked)
         ms = asked < 60000 ? asked : 60000;
     if (!ms || x->kind != DP_INSERT || !w->one || w->conflict || !w->column_count ||
-        x->once.key.n || !w->root.item->star || w->root.item->next ||
+        x->effect.once.key.n || !w->root.item->star || w->root.item->next ||
         (w->root.relation->kind != ATH_REL_TABLE &&
          w->root.relation->kind != ATH_REL_PARTITIONED) ||
         is_listed(ATH_S("storage_profiles,typesense_profiles,saved_queries"), w->root.relation) ||
@@ -288,12 +219,12 @@ static int told(ath_task *t, const ath_done *d, ath_err *e)
     if (d->rc < 0)
         return d->rc;
     if (w->refusal.p)
-        return dp_ask_failed(t, &x->ask, dp_refuse_again(t, w->refusal, e), e);
+        return dp_ask_failed(t, &x->effect.ask, dp_refuse_again(t, w->refusal, e), e);
     b = body_begin(t, x, affected);
     from = b.n;
     buf_str(&b, x->hidden ? ATH_S("[]") : w->row.p ? w->row : ATH_S("null"));
     body_end(t, x, affected, &done, from, &b);
-    return committed(t, x, e);
+    return dp_effect_done(t, &x->effect, e);
 }
 
 static int send_later(ath_req *r, struct dp_ask *ask, ath_err *e)
@@ -317,22 +248,14 @@ static int send_later(ath_req *r, struct dp_ask *ask, ath_err *e)
 
 static int read_text(ath_req *r, struct write *x, ath_err *e)
 {
-    ath_str text = ath_host_->req->body(r);
-    struct json_error why;
-
     if (x->body)
         return 0;
-    if (x->kind == DP_UPDATE && !str_trim(text).n) {
+    if (x->kind == DP_UPDATE && !str_trim(ath_host_->req->body(r)).n) {
         ath_raise(e, "missing_request_body", "request body is required for /gateway/update");
         ath_host_->err->detail(e, "title", ATH_S("\"Request body is required\""));
         return ATH_E_INPUT;
     }
-    x->body = json_read(text, JSON_ARENA(ath_arena_of(r)), DP_VALUES, &why);
-    if (x->body)
-        return 0;
-    return ath_raise(e, "malformed_json_payload",
-                     "malformed JSON payload for %.*s: %s at line %u, column %u",
-                     STR_ARG(ath_host_->req->info(r, "path")), why.why, why.line, why.column);
+    return dp_body(r, "malformed_json_payload", &x->body, e);
 }
 
 static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
@@ -340,10 +263,10 @@ static int read_body(ath_req *r, struct dp_ask *ask, ath_err *e)
     struct write *x = (struct write *)ask;
     int rc;
 
-    if ((rc = dp_once_key(r, ATH_S(""), &x->once.key, e)) < 0 || (rc = read_text(r, x, e)) < 0 ||
-        (rc = change_read(r, &x->c, x->kind, x->body, e)) < 0)
+    if ((rc = dp_once_key(r, ATH_S(""), &x->effect.once.key, e)) < 0 ||
+        (rc = read_text(r, x, e)) < 0 || (rc = change_read(r, &x->c, x->kind, x->body, e)) < 0)
         return rc;
-    note(r, "table_name", change_table(r, &x->c), ATH_V_TEXT);
+    dp_note(r, "table_name", change_table(r, &x->c), ATH_V_TEXT);
     return 0;
 }
 
@@ -353,11 +276,10 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     struct write *x = (struct write *)ask;
     int rc = change_bind(r, &x->c, ask->snapshot, &ask->unknown, e);
 
-    if (rc == 0 && x->once.key.n)
-        rc = dp_once_installed(ask->catalog, ask->snapshot, &ask->unknown, e);
-    if (rc < 0)
+    if (rc < 0 || (rc = dp_effect_bound(r, &x->effect, e)) < 0)
         return rc;
-    ask->send = x->once.key.n ? send_once : NULL;
+    x->effect.changed = &x->c.relation;
+    x->effect.changes = 1;
     if ((x->window_ms = window_of(r, x)) > 0) {
         x->hidden = x->c.w.head;
         if ((rc = in_order(x)) < 0)
@@ -376,12 +298,12 @@ static int begin(ath_req *r, enum dp_kind kind, ath_err *e)
     struct write *x = ath_new(ath_arena_of(r), sizeof(*x));
 
     x->kind = kind;
-    x->ask.catalog = s->catalog;
-    x->ask.read = read_body;
-    x->ask.bind = bind;
-    x->ask.answer = answer;
-    x->ask.failed = failed;
-    return dp_ask(r, &x->ask, e);
+    x->effect = (struct dp_effect){
+        .ask = { .catalog = s->catalog, .read = read_body, .bind = bind, .failed = failed },
+        .cache = s->cache,
+        .say = say,
+    };
+    return dp_ask(r, &x->effect.ask, e);
 }
 
 int gateway_insert(ath_req *r, ath_err *e)

@@ -39,19 +39,12 @@ void answer_preprocess(struct buf *b)
     buf_lit(b, "{\"rewritten_reserved_identifier_count\":0,\"rewritten_reserved_identifiers\":[]}");
 }
 
-static void note(ath_req *r, const char *key, uint64_t v)
-{
-    char room[STR_U64_ROOM];
-
-    ath_host_->req->note(r, &(ath_fact){ str_of(key), str_from_u64(v, room), ATH_V_NUMBER, 0 });
-}
-
 void answer_facts(ath_req *r, uint64_t statements, uint64_t returned, uint64_t affected)
 {
-    note(r, "statement_count", statements);
-    note(r, "row_count", returned);
-    note(r, "returned_row_count", returned);
-    note(r, "rows_affected", affected);
+    dp_note_number(r, "statement_count", statements);
+    dp_note_number(r, "row_count", returned);
+    dp_note_number(r, "returned_row_count", returned);
+    dp_note_number(r, "rows_affected", affected);
 }
 
 /* There is one driver; who asked for the other one is told what the published server says. */

@@ -27,12 +27,8 @@ int query_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
     static struct query_state state;
 
     (void)config;
-    state.catalog = ath_host_->service(s, "athena.catalog", 1);
-    if (!state.catalog)
-        return ath_fail(e, ATH_E_CONFIG, "service \"athena.catalog\" is not there");
-    state.cache = ath_host_->service(s, "athena.cache", 1);
     *ret_state = &state;
-    return 0;
+    return dp_services(s, &state.catalog, &state.cache, e);
 }
 
 int query_allowed(ath_req *r, ath_err *e)

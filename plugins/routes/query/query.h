@@ -11,6 +11,7 @@
 
 #include "dataplane/ask.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/route.h"
 #include "sqltext/sqltext.h"
 
 struct query_config {

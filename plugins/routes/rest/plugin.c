@@ -43,12 +43,8 @@ int rest_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
     static struct rest_state state;
 
     (void)config;
-    state.catalog = ath_host_->service(s, "athena.catalog", 1);
-    if (!state.catalog)
-        return ath_fail(e, ATH_E_CONFIG, "service \"athena.catalog\" is not there");
-    state.cache = ath_host_->service(s, "athena.cache", 1);
     *ret_state = &state;
-    return 0;
+    return dp_services(s, &state.catalog, &state.cache, e);
 }
 
 struct dp rest_dp(ath_req *r, ath_err *e)
@@ -80,16 +76,9 @@ int rest_prefer(ath_req *r, struct dp *dp, struct dp_prefer *ret)
     return rc;
 }
 
-void rest_note(ath_req *r, const char *key, uint64_t v)
-{
-    char room[STR_U64_ROOM];
-
-    ath_host_->req->note(r, &(ath_fact){ str_of(key), str_from_u64(v, room), ATH_V_NUMBER, 0 });
-}
-
 void rest_named(ath_req *r, ath_str table)
 {
-    ath_host_->req->note(r, &(ath_fact){ ATH_S("table_name"), table, ATH_V_TEXT, 0 });
+    dp_note(r, "table_name", table, ATH_V_TEXT);
 }
 
 ATH_PLUGIN("routes-rest", "1.0.0", "athena.catalog@1 ?athena.cache@1", "",

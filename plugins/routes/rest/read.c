@@ -38,7 +38,7 @@ static void content_range(ath_req *r, const struct read *x, uint64_t rows, int64
     dp_content_range(&b, offset, rows, x->prefer.count ? count : -1);
     ath_host_->req->set(r, "content-range", buf_view(&b));
     if (x->prefer.count && count >= 0)
-        rest_note(r, "count", (uint64_t)count);
+        dp_note_number(r, "count", (uint64_t)count);
 }
 
 static void keep(ath_req *r, const struct read *x, uint64_t rows, ath_str body)
@@ -79,7 +79,7 @@ static int answer(ath_task *t, struct dp_ask *ask, const ath_rows *rows, ath_err
         dp_writer_rows(&w, rows, &b);
     dp_writer_end(&w, &b);
     content_range(t, x, w.rows, counted(x, &w, rows));
-    rest_note(t, "row_count", w.rows);
+    dp_note_number(t, "row_count", w.rows);
     if (x->found.ticket)
         keep(t, x, w.rows, buf_view(&b));
     return ath_reply(t, 200, dp_format_type(x->sender.a.format), buf_view(&b));
@@ -131,7 +131,7 @@ static int found(ath_task *t, struct read *x, ath_err *e)
     }
     memcpy(&kept, bytes.p, sizeof(kept));
     say(t, true, x->found.outcome == ATH_CACHE_HIT_REDIS ? "redis" : "local");
-    rest_note(t, "row_count", kept.rows);
+    dp_note_number(t, "row_count", kept.rows);
     content_range(t, x, kept.rows, -1);
     ath_host_->req->set(t, "x-athena-cached", ATH_S("true"));
     return ath_reply(t, 200, dp_format_type(x->sender.a.format), str_after(bytes, sizeof(kept)));

@@ -6,6 +6,7 @@
 
 #include "dataplane/ask.h"
 #include "dataplane/rest.h"
+#include "dataplane/route.h"
 
 struct rest_config {
     int64_t  max_rows;           /* most rows of one read; 0: any number */
@@ -24,7 +25,6 @@ int rest_init(ath_self *s, const void *config, void **ret_state, ath_err *e);
 /* What the two files share, in plugin.c. */
 struct dp rest_dp(ath_req *r, ath_err *e);
 int  rest_prefer(ath_req *r, struct dp *dp, struct dp_prefer *ret);
-void rest_note(ath_req *r, const char *key, uint64_t v);
 void rest_named(ath_req *r, ath_str table); /* notes it */
 
 /* read.c */

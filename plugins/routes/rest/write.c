@@ -7,42 +7,27 @@
  */
 #include "rest.h"
 
-#include "dataplane/once.h"
+#include "dataplane/effect.h"
 #include "dataplane/write.h"
 #include "lib/json.h"
 
 struct write {
-    struct dp_ask ask;
+    struct dp_effect effect; /* first */
     enum dp_kind kind;
     struct dp dp; /* between reading and binding */
     struct dp_prefer prefer;
     struct dp_write w;
     struct dp_change change;
     ath_relation_name relation; /* that is written, as the database has it */
-    struct dp_once once;        /* with an idempotency key */
-    ath_str reply;
 };
 
 /* ---- the answer ---- */
-
-static int reply(ath_req *r, const struct write *x)
-{
-    if (x->w.head)
-        return ath_reply(r, 204, NULL, ATH_S(""));
-    return ath_reply(r, 200, "application/json", x->reply);
-}
-
-static int told(ath_task *t, const ath_done *d, ath_err *e)
-{
-    (void)e;
-    return d->rc < 0 ? d->rc : reply(t, d->arg);
-}
 
 static void count_of(ath_req *r, const struct write *x, uint64_t affected)
 {
     struct buf b = BUF_ARENA(ath_arena_of(r));
 
-    rest_note(r, "rows_affected", affected);
+    dp_note_number(r, "rows_affected", affected);
     if (!x->prefer.count)
         return;
     dp_content_range(&b, 0, 0, (int64_t)affected);
@@ -60,26 +45,16 @@ static void body_of(ath_req *r, struct write *x, const ath_rows *rows, ath_err *
         buf_lit(&b, "{\"data\":");
         dp_change_rows(&x->dp, &x->w, &x->change, rows, &done, &b);
         buf_char(&b, '}');
-        rest_note(r, "returned_row_count", done.returned);
+        dp_note_number(r, "returned_row_count", done.returned);
     }
-    x->reply = buf_view(&b);
+    x->effect.reply = buf_view(&b);
+    x->effect.status = x->w.head ? 204 : 200;
 }
 
-/* It is committed; nobody is told before the caches know. */
-static int committed(ath_req *r, struct write *x, ath_err *e)
+static int say(ath_req *r, struct dp_effect *effect, const ath_rows *rows, ath_err *e)
 {
-    const struct rest_state *s = ath_state_of(r);
-    int rc = s->cache ? s->cache->changed(r, &x->relation, 1, told, x, e) : 1;
-
-    return rc == 1 ? reply(r, x) : rc;
-}
-
-static int answer(ath_req *r, struct dp_ask *ask, const ath_rows *rows, ath_err *e)
-{
-    struct write *x = (struct write *)ask;
-
-    body_of(r, x, rows, e);
-    return committed(r, x, e);
+    body_of(r, (struct write *)effect, rows, e);
+    return 0;
 }
 
 static int failed(ath_task *t, struct dp_ask *ask, int rc, ath_err *e)
@@ -91,63 +66,7 @@ static int failed(ath_task *t, struct dp_ask *ask, int rc, ath_err *e)
     return dp_write_failed(&x->dp, &x->w, rc);
 }
 
-/* ---- with an idempotency key ---- */
-
-static int once_answer(ath_req *r, struct dp_once *o, const ath_rows *rows, ath_err *e)
-{
-    struct write *x = o->arg;
-
-    body_of(r, x, rows, e);
-    o->status = x->w.head ? 204 : 200;
-    o->body = x->reply;
-    return 0;
-}
-
-static int once_failed(ath_req *r, struct dp_once *o, int rc, ath_err *e)
-{
-    return dp_ask_failed(r, &((struct write *)o->arg)->ask, rc, e);
-}
-
-static int once_committed(ath_req *r, struct dp_once *o, ath_err *e)
-{
-    return committed(r, o->arg, e);
-}
-
-/* What must be the same when the key comes again: which rows are meant stands in the query string.
- */
-static int send_once(ath_req *r, struct dp_ask *ask, ath_err *e)
-{
-    struct write *x = (struct write *)ask;
-    struct buf b = BUF_ARENA(ath_arena_of(r));
-
-    buf_str(&b, ath_host_->req->info(r, "method"));
-    buf_char(&b, ' ');
-    buf_str(&b, ath_host_->req->info(r, "target"));
-    buf_printf(&b, "\n%d %d %d\n", x->prefer.minimal, x->prefer.resolution, x->prefer.nulls);
-    buf_str(&b, ath_host_->req->body(r));
-    x->once.request = buf_view(&b);
-    x->once.begin = "BEGIN";
-    x->once.effect = ask->query;
-    x->once.answer = once_answer;
-    x->once.failed = once_failed;
-    x->once.committed = once_committed;
-    x->once.arg = x;
-    return dp_once(r, &x->once, e);
-}
-
 /* ---- the way there ---- */
-
-static int read_json(ath_req *r, const struct json **ret, ath_err *e)
-{
-    struct json_error why;
-
-    *ret = json_read(ath_host_->req->body(r), JSON_ARENA(ath_arena_of(r)), DP_VALUES, &why);
-    if (*ret)
-        return 0;
-    return ath_raise(e, "malformed_json_payload",
-                     "malformed JSON payload for %.*s: %s at line %u, column %u",
-                     STR_ARG(ath_host_->req->info(r, "path")), why.why, why.line, why.column);
-}
 
 /* What happens to a row that is there already takes both: how it is resolved, and by which columns.
  */
@@ -171,7 +90,8 @@ static int read_insert(ath_req *r, struct write *x, ath_str target, ath_err *e)
     const struct json *body;
     int rc;
 
-    if ((rc = read_json(r, &body, e)) < 0 || (rc = dp_write_rows(&x->dp, body, &x->w)) < 0)
+    if ((rc = dp_body(r, "malformed_json_payload", &body, e)) < 0 ||
+        (rc = dp_write_rows(&x->dp, body, &x->w)) < 0)
         return rc;
     x->w.one = false; /* the answer has an array in any case */
     x->w.nulls = x->prefer.nulls;
@@ -183,7 +103,7 @@ static int read_update(ath_req *r, struct write *x, ath_err *e)
     const struct json *body;
     int rc;
 
-    if ((rc = read_json(r, &body, e)) < 0)
+    if ((rc = dp_body(r, "malformed_json_payload", &body, e)) < 0)
         return rc;
     if (body->type != JSON_OBJECT)
         return ath_raise(e, "missing_update_payload", "patch body must be an object");
@@ -218,7 +138,7 @@ static int read_request(ath_req *r, struct dp_ask *ask, ath_err *e)
     x->dp = rest_dp(r, e);
     dp_write_begin(&x->dp, x->kind, &x->w);
     root->asked = ath_param(r, "table");
-    if ((rc = dp_once_key(r, ATH_S(""), &x->once.key, e)) < 0 ||
+    if ((rc = dp_once_key(r, ATH_S(""), &x->effect.once.key, e)) < 0 ||
         (rc = rest_prefer(r, &x->dp, &x->prefer)) < 0 ||
         (rc = dp_read_table(&x->dp, root->asked, &root->schema, &root->table)) < 0 ||
         (rc = dp_read_rest_query(&x->dp, pair, n, takes, root, &target)) < 0)
@@ -231,6 +151,21 @@ static int read_request(ath_req *r, struct dp_ask *ask, ath_err *e)
         return rc;
     rest_named(r, root->asked);
     return 0;
+}
+
+/* What must be the same when an idempotency key comes again, besides the body: which rows are meant
+ * stands in the query string. */
+static ath_str same(ath_req *r, const struct write *x)
+{
+    struct buf b = BUF_ARENA(ath_arena_of(r));
+
+    if (!x->effect.once.key.n)
+        return ATH_S("");
+    buf_str(&b, ath_host_->req->info(r, "method"));
+    buf_char(&b, ' ');
+    buf_str(&b, ath_host_->req->info(r, "target"));
+    buf_printf(&b, "\n%d %d %d", x->prefer.minimal, x->prefer.resolution, x->prefer.nulls);
+    return buf_view(&b);
 }
 
 static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
@@ -248,11 +183,12 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     if ((allowed = ath_host_->req->allow(r, right, rights, e)) < 0)
         return allowed;
     ask->unknown = x->dp.unknown;
-    if (rc == 0 && x->once.key.n)
-        rc = dp_once_installed(ask->catalog, ask->snapshot, &ask->unknown, e);
-    if (rc < 0 || (rc = dp_write_sql(&x->dp, &x->w, &x->change)) < 0)
+    if (rc < 0 || (rc = dp_effect_bound(r, &x->effect, e)) < 0 ||
+        (rc = dp_write_sql(&x->dp, &x->w, &x->change)) < 0)
         return rc;
-    ask->send = x->once.key.n ? send_once : NULL;
+    x->effect.also = same(r, x);
+    x->effect.changed = &x->relation;
+    x->effect.changes = 1;
     x->relation = (ath_relation_name){ x->w.root.relation->schema, x->w.root.relation->name };
     ask->query.stmt = x->change.stmt;
     ask->query.stmt_count = x->change.stmt_count;
@@ -266,12 +202,12 @@ static int begin(ath_req *r, enum dp_kind kind, ath_err *e)
     struct write *x = ath_new(ath_arena_of(r), sizeof(*x));
 
     x->kind = kind;
-    x->ask.catalog = s->catalog;
-    x->ask.read = read_request;
-    x->ask.bind = bind;
-    x->ask.answer = answer;
-    x->ask.failed = failed;
-    return dp_ask(r, &x->ask, e);
+    x->effect = (struct dp_effect){
+        .ask = { .catalog = s->catalog, .read = read_request, .bind = bind, .failed = failed },
+        .cache = s->cache,
+        .say = say,
+    };
+    return dp_ask(r, &x->effect.ask, e);
 }
 
 int rest_post(ath_req *r, ath_err *e)
