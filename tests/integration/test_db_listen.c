@@ -37,7 +37,7 @@ struct hearer {
     uint64_t pause_ms; /* between two calls */
     char heard[4096];
     char code[40];
-    volatile int calls;
+    atomic_int calls;
 };
 
 static int hear(ath_task *t, struct hearer *h, ath_err *e);

@@ -60,7 +60,7 @@ struct reader {
     bool in_session;
     int most;   /* pieces; 0: all */
     bool stays; /* afterwards */
-    volatile int pieces;
+    atomic_int pieces;
     uint64_t rows, bytes, sum, count;
     size_t largest;
     uint32_t columns;
