@@ -502,6 +502,19 @@ static ath_str redacted(struct account *a, ath_str text)
     return kept;
 }
 
+/* PostgreSQL quotes the value that it refuses, and the statement around a mistake: callers see that, a
+ * log keeps what kind of error it was. */
+static ath_str logged_words(const ath_err *e)
+{
+    static const char *const quoting[] = { "22", "23", "42601", "P0" };
+    ath_str state = err_get(e, "sql_state"); /* a detail: it stays when an error is said again */
+
+    for (size_t i = 0; i < ATH_COUNT(quoting); i++)
+        if (str_starts(state, quoting[i]))
+            return str_of(err_entry(e)->message);
+    return err_get(e, "message");
+}
+
 static void put_own(ath_fact *fact, ath_str value)
 {
     fact->value = value;
@@ -536,7 +549,7 @@ static void fill_details(ath_fact *fact, struct account *a)
     if (s->code)
         put_own(&fact[T_ERROR_CODE], put(a, error_code(a)));
     if (s->message)
-        put_own(&fact[T_MESSAGE], redacted(a, err_get(&r->err, "message")));
+        put_own(&fact[T_MESSAGE], redacted(a, logged_words(&r->err)));
     fact[T_DETAIL_KEYS].value = put(a, str_from(s->sorted, s->sorted_n));
 }
 
