@@ -55,6 +55,19 @@ static void go(struct dp *dp, int rc, struct dp_call *c, const char *text)
     answer(dp, c, text);
 }
 
+/* Made once: it takes longer than what is tried with it. */
+static const ath_snapshot *snapshot(void)
+{
+    static const ath_snapshot *s;
+    static ath_arena a;
+
+    if (!s) {
+        arena_init(&a);
+        s = fake_catalog_recorded(&a);
+    }
+    return s;
+}
+
 static uint32_t pairs(ath_str text, ath_pair *to, uint32_t most)
 {
     ath_str piece;
@@ -79,9 +92,7 @@ static void call(ath_str text, const char *z, unsigned how)
 
     arena_init(&a);
     err_reset(&e);
-    struct dp dp = {
-        .arena = &a, .e = &e, .catalog = &fake_catalog_api, .snapshot = fake_catalog_recorded(&a)
-    };
+    struct dp dp = { .arena = &a, .e = &e, .catalog = &fake_catalog_api, .snapshot = snapshot() };
     if (how < ATH_COUNT(path)) {
         const struct json *body = json_read(text, JSON_ARENA(&a), 10000, &why);
         if (body)
