@@ -23,7 +23,13 @@
 #include "log/log.h"
 #include "log/metric.h"
 
-enum { OVER = 1, WAITS = 0, TICKET_MAGIC = 0x71c4e701, UNHEARD_GRACE_MS = 5000 };
+enum {
+    OVER = 1,
+    WAITS = 0,
+    TICKET_MAGIC = 0x71c4e701,
+    UNHEARD_GRACE_MS = 5000,
+    OUTDATED_WAIT_MS = 50
+};
 
 struct ticket {
     uint32_t magic;
@@ -245,6 +251,7 @@ static int find(struct look *l)
     l->flight = flight_join(&l->key, &l->other);
     if (!l->flight) {
         wait_begin(l, other_stop);
+        l->limit.fire = other_late;
         deadline_set(l->task->loop, &l->limit, loop_now_ms(l->task->loop) + config.wait_ms);
         return WAITS;
     }
@@ -256,6 +263,8 @@ static int find(struct look *l)
 }
 
 /* ---- how often what is read has changed ---- */
+
+static int learn_again(struct look *l, bool outdated);
 
 /* What a key depends on besides the question. */
 static struct cache_key key_of(const struct look *l, const uint64_t *change)
@@ -275,10 +284,8 @@ static struct cache_key key_of(const struct look *l, const uint64_t *change)
 
 static int counted(struct look *l, const uint64_t *change)
 {
-    if (change[0] != l->moment.valid) {
-        place_refresh(l->place);
-        return without(l, ATH_CACHE_MISS);
-    }
+    if (change[0] != l->moment.valid)
+        return learn_again(l, true);
     l->key = key_of(l, change);
     return l->flags & ATH_CACHE_FRESH ? miss(l, ATH_CACHE_BYPASSED) : find(l);
 }
@@ -323,6 +330,7 @@ static void reading_came(void *arg)
 {
     struct look *l = arg;
 
+    deadline_clear(&l->limit);
     go_on(l, learn(l));
 }
 
@@ -330,17 +338,36 @@ static void reading_stop(struct op *o)
 {
     struct look *l = o->impl;
 
-    if (!o->finished && place_leave(l->place, &l->reading))
-        op_finish(o, ATH_E_CANCELED);
+    if (o->finished || !place_leave(l->place, &l->reading))
+        return;
+    deadline_clear(&l->limit);
+    op_finish(o, ATH_E_CANCELED);
 }
 
-static int learn_first(struct look *l)
+/* It takes long: this one is not kept. */
+static void reading_late(struct deadline *d)
+{
+    struct look *l = container_of(d, struct look, limit);
+
+    if (place_leave(l->place, &l->reading))
+        go_on(l, without(l, ATH_CACHE_MISS));
+}
+
+static int learn_again(struct look *l, bool outdated)
 {
     l->reading = (struct place_wait){ .loop = l->task->loop, .over = reading_came, .arg = l };
-    if (l->waited || !place_wait(l->place, &l->reading))
+    if (l->flags & ATH_CACHE_FRESH) {
+        place_refresh(l->place);
+        return without(l, ATH_CACHE_MISS);
+    }
+    if (l->waited || !place_wait(l->place, &l->reading, outdated))
         return without(l, ATH_CACHE_MISS);
     l->waited = true;
     wait_begin(l, reading_stop);
+    if (outdated) {
+        l->limit.fire = reading_late;
+        deadline_set(l->task->loop, &l->limit, loop_now_ms(l->task->loop) + OUTDATED_WAIT_MS);
+    }
     return WAITS;
 }
 
@@ -351,7 +378,7 @@ static int learn(struct look *l)
     bool follows, all = true;
 
     if (state == PLACE_UNKNOWN)
-        return learn_first(l);
+        return learn_again(l, false);
     follows = relations_reads(r, l->relation, l->relations, l->unit, &l->units);
     for (uint32_t i = 0; !follows && i < l->relations; i++)
         all = all && relations_find(r, l->relation[i].schema, l->relation[i].name);
@@ -398,7 +425,7 @@ static int cache_look(ath_task *t, const ath_cache_ask *ask, ath_cache_found *re
     l->relation = copy_names(&t->arena, ask->relation, ask->relation_count);
     l->relations = ask->relation_count;
     l->place = place_of(t->client);
-    deadline_init(&l->limit, other_late);
+    deadline_init(&l->limit, NULL);
     return learn(l);
 }
 
@@ -468,7 +495,7 @@ static void tell_read(void *arg)
 static int tell_later(struct telling *g)
 {
     g->reading = (struct place_wait){ .loop = g->task->loop, .over = tell_read, .arg = g };
-    if (g->waited || !place_wait(g->place, &g->reading)) {
+    if (g->waited || !place_wait(g->place, &g->reading, false)) {
         place_owes(g->place);
         return OVER;
     }

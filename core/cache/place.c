@@ -22,7 +22,14 @@
 #include "lib/buf.h"
 #include "log/log.h"
 
-enum { CHECK_MS = 30000, APART_MS = 100, FAILED_MS = 200, UNHEARD_MS = 1000, TURNS_MOST = 4 };
+enum {
+    CHECK_MS = 30000,
+    APART_MIN_MS = 5,
+    APART_MAX_MS = 1000,
+    FAILED_MS = 200,
+    UNHEARD_MS = 1000,
+    TURNS_MOST = 4
+};
 
 struct cache_place {
     struct cache_place *next;
@@ -31,7 +38,7 @@ struct cache_place {
     pthread_mutex_t lock; /* guards what follows */
     struct moment now;
     struct list waiting;
-    uint64_t begun_ms, read_ms, failed_ms;
+    uint64_t begun_ms, over_ms, read_ms, failed_ms;
     uint32_t moved; /* of its target, when it was read */
     bool reading, owes;
     struct place_ear ear;
@@ -109,12 +116,21 @@ enum place_state place_now(struct cache_place *p, struct moment *ret)
     return state;
 }
 
+/* Reading takes a tenth of the time at most. */
+static bool is_soon(const struct cache_place *p, uint64_t now)
+{
+    uint64_t apart = 10 * (p->over_ms - p->begun_ms);
+
+    apart = apart < APART_MIN_MS ? APART_MIN_MS : apart > APART_MAX_MS ? APART_MAX_MS : apart;
+    return p->over_ms && now - p->over_ms < apart;
+}
+
 /* Under the lock; true: the caller begins one when he has let go of it. */
-static bool may_begin(struct cache_place *p, uint64_t apart_ms)
+static bool may_begin(struct cache_place *p, bool soon)
 {
     uint64_t now = clock_ms();
 
-    if (p->reading || (p->begun_ms && now - p->begun_ms < apart_ms))
+    if (p->reading || (!soon && is_soon(p, now)))
         return false;
     p->begun_ms = now;
     p->reading = true;
@@ -126,19 +142,19 @@ void place_refresh(struct cache_place *p)
     bool begin;
 
     pthread_mutex_lock(&p->lock);
-    begin = may_begin(p, APART_MS);
+    begin = may_begin(p, false);
     pthread_mutex_unlock(&p->lock);
     if (begin)
         read_begin(p);
 }
 
-bool place_wait(struct cache_place *p, struct place_wait *w)
+bool place_wait(struct cache_place *p, struct place_wait *w, bool outdated)
 {
     bool begin, wait;
 
     pthread_mutex_lock(&p->lock);
     wait = !p->failed_ms || clock_ms() - p->failed_ms >= FAILED_MS;
-    begin = wait && may_begin(p, 0);
+    begin = wait && may_begin(p, !outdated);
     wait = wait && p->reading;
     if (wait)
         list_push(&p->waiting, &w->node);
@@ -293,6 +309,7 @@ static void reading_over(struct reading *r, struct relations *fresh, int rc)
     owes = rc == 0 && p->owes;
     p->owes = p->owes && !owes;
     p->reading = false;
+    p->over_ms = clock_ms();
     list_take(&waiting, &p->waiting);
     while ((node = list_pop(&waiting))) {
         struct place_wait *w = list_entry(node, struct place_wait, node);

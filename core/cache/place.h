@@ -34,14 +34,15 @@ enum place_state place_now(struct cache_place *p, struct moment *ret);
 /* What is known is outdated, or a name is not in it: it is read again, but not all the time. */
 void place_refresh(struct cache_place *p);
 
-/* Waits for a reading, begun if need be; `over` comes on the loop. False: one has failed just now. */
+/* Waits for a reading, begun if need be; `over` comes on the loop. False: one has failed just now, or,
+ * when what is known is only outdated, one was just now and the next must wait. */
 struct place_wait {
     struct list node;
     ath_loop *loop;
     ath_fn *over;
     void *arg;
 };
-bool place_wait(struct cache_place *p, struct place_wait *w);
+bool place_wait(struct cache_place *p, struct place_wait *w, bool outdated);
 bool place_leave(struct cache_place *p, struct place_wait *w); /* false: too late, `over` is on its way */
 
 /* Something of it has changed, and what it is could not be found out: told when it is known. */
