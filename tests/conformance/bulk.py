@@ -5,16 +5,8 @@ import socket
 import subprocess
 import threading
 
-from lab import executable
 
-
-PLUGINS = ("routes-meta", "routes-gateway", "routes-query", "routes-rest", "routes-public", "cache", "sink-file")
-
-
-def plugins():
-    """Those that have been built: a test says which routes are not there."""
-    folder = f"{os.path.dirname(executable())}/plugins/lib"
-    return [p for p in PLUGINS if os.path.exists(f"{folder}/{p}.so")]
+PLUGINS = ("routes-meta", "routes-gateway", "routes-query", "routes-rest", "routes-public", "sink-file")
 
 
 class Psql:

@@ -19,7 +19,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [f"{ROOT}/tests/support", f"{ROOT}/tests/conformance"]
-from bulk import Psql, ask_all, plugins, request_bytes  # noqa: E402
+from bulk import PLUGINS, Psql, ask_all, request_bytes  # noqa: E402
 from dialects import DIALECTS, ROUTES, encode  # noqa: E402
 from kinds import KINDS, TYPES, array_sql, ident, literal, some_items  # noqa: E402
 from lab import ADMIN_KEY, Lab  # noqa: E402
@@ -142,10 +142,10 @@ def main():
         pg = lab.postgres()
         pg.run("create database app")
         pg.run(table_sql(rng), "app")
-        server = lab.athena({"app": pg.uri("app")}, plugins=plugins())
+        server = lab.athena({"app": pg.uri("app")}, plugins=PLUGINS)
         there = {r["path"] for r in server.get("/").json["routes"]}
         for name in [n for n, route in ROUTES.items() if route not in there]:
-            print(f"not there: {DIALECTS.pop(name).__name__} ({ROUTES[name]})")
+            raise SystemExit(f"no route {ROUTES[name]} for the dialect {name}")
         play = Play(Psql(pg, "app"), server.port)
         numbers = [int(ONLY)] if ONLY else range(CASES)
         cases = [c for c in map(Case, numbers) if c.request]

@@ -8,7 +8,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [f"{ROOT}/tests/support", f"{ROOT}/tests/conformance"]
-from bulk import plugins  # noqa: E402
+from bulk import PLUGINS  # noqa: E402
 import defects  # noqa: E402
 from lab import ADMIN_KEY, Lab, wait_for  # noqa: E402
 from surface import CONTROL  # noqa: E402
@@ -41,7 +41,7 @@ class DefectsTest(unittest.TestCase):
         cls.pg.run("create database control")
         cls.pg.run(CONTROL + "insert into public_gateway_routes (route_key, client_name, allowed_ops, target_url) values ('far', 'app', '{fetch}', 'http://127.0.0.1:9/')", "control")
         cls.before = {n: cls.pg.run(STATE, n) for n in ("app", "two", "control")}
-        cls.server = cls.lab.athena({n: cls.pg.uri(n) for n in ("app", "two", "control")}, plugins=plugins(), more="cache:\n  enabled: false\n",
+        cls.server = cls.lab.athena({n: cls.pg.uri(n) for n in ("app", "two", "control")}, plugins=PLUGINS, more="cache:\n  enabled: false\n",
                                     env={"ATHENA_GATEWAY_LOGGING_CLIENT": "control"})
         wait_for("aliases are read", 10, lambda: cls.ask("/public/shop/fetch", {"table_name": "place"}).status == 200)
 

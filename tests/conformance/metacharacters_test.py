@@ -16,7 +16,7 @@ import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [f"{ROOT}/tests/support", f"{ROOT}/tests/conformance"]
-from bulk import ask_all, plugins  # noqa: E402
+from bulk import PLUGINS, ask_all  # noqa: E402
 from lab import ADMIN_KEY, Lab, executable, wait_for  # noqa: E402
 import surface  # noqa: E402
 
@@ -154,7 +154,7 @@ def main():
         pg.run("create database control")
         pg.run(surface.CONTROL, "control")
         pg.run(subprocess.run([executable(), "idempotency", "install"], stdout=subprocess.PIPE, check=True, text=True).stdout, "app")
-        server = lab.athena({"app": pg.uri("app"), "control": pg.uri("control")}, plugins=plugins(), env={"ATHENA_GATEWAY_LOGGING_CLIENT": "control"})
+        server = lab.athena({"app": pg.uri("app"), "control": pg.uri("control")}, plugins=PLUGINS, env={"ATHENA_GATEWAY_LOGGING_CLIENT": "control"})
         wait_for("the public routes are read", 10, lambda: public(server) != 503)
         there = {r["path"] for r in server.get("/").json["routes"]} | {"/"}
         missing = {f.route for f in surface.FIELDS} - there
@@ -167,10 +167,9 @@ def main():
             tried.problems.append("the guarded rows are not what they were")
         if server.get("/ping").status != 200 or server.process.poll() is not None:
             tried.problems.append(f"the server is gone:\n{server.said()[-3000:]}")
+    tried.problems += [f"not there: {route}" for route in sorted(tried.missing | missing)]
     for p in tried.problems[:60]:
         print(p)
-    for route in sorted(tried.missing | missing):
-        print(f"not there: {route}")
     print(f"{len(fields)} fields, {tried.asked} payloads, {time.monotonic() - start:.0f} s")
     print(f"{tried.asked - len(tried.problems)} passed, {len(tried.problems)} failed")
     return 1 if tried.problems else 0

@@ -2,7 +2,7 @@
 
 A hole is `@@` in a JSON body (a whole JSON value, or a key), in a path or query string (percent-encoded there) or in a header.
 `plain` fills it so that the request is a good one: that is asked first, so no field is tried on a request that fails anyway.
-A route that is missing from `GET /` is named and skipped; LATER says which may be.
+A route that `GET /` does not list fails the test.
 """
 from dataclasses import dataclass, field
 
