@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import threading
+import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -501,6 +502,17 @@ class WritesTest(unittest.TestCase):
         wait_for("the trace line", 5, lines)
         for part in (" operation=insert ", ' table_name="items" ', " rows_affected=1 ", " resource_id=1 "):
             self.assertIn(part, lines()[0])
+
+    def test_G_08_a_write_that_timed_out_is_not_done(self):
+        """G-08: an answer of "too late" means that nothing was written, also later."""
+        self.sql("create table naps (id int primary key); create function nap() returns trigger language plpgsql as "
+                 "$$ begin perform pg_sleep(2); return new; end $$; create trigger t before insert on naps for each row execute function nap()")
+        server = self.lab.athena({"app": self.pg.uri("app")}, env={"ATHENA_ROUTES_GATEWAY_QUERY_TIMEOUT": "500ms"})
+        for headers in ({}, {"x-athena-insert-window": "20"}):
+            a = server.request("PUT", "/gateway/insert", {"table_name": "naps", "insert_body": {"id": 1}}, {**HEADERS, "x-athena-client": "app", **headers})
+            self.assertEqual((a.status, a.code), (504, "query_timeout"), a.body)
+            time.sleep(2.5)
+            self.assertEqual(self.sql("select count(*) from naps"), "0")
 
     def test_many_writers_at_once(self):
         """64 writers: nothing is lost, nothing twice, and sums hold."""

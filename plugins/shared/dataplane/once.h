@@ -1,4 +1,4 @@
-/* plugins/shared/dataplane/once.h - what is done once, whatever becomes of its answer (contract 27.3).
+/* plugins/shared/dataplane/once.h - what is done once, whatever becomes of its answer (27.3).
  *
  * A caller who does not know whether a request was carried out sends it again with the same
  * Idempotency-Key and is given the answer of the first time. The answer is kept in the client's own

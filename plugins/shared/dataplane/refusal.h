@@ -1,5 +1,5 @@
-/* plugins/shared/dataplane/refusal.h - the words of a failure, kept and said anew: an ath_err lasts as
- * long as one call.
+/* plugins/shared/dataplane/refusal.h - the words of a failure, kept and said anew: an ath_err lasts
+ * as long as one call.
  *
  * What is said anew has the ids of the request that it is said to.
  */

@@ -6,10 +6,10 @@
  *     dp_write_sql(&dp, &w, &change)       statements and their values    a pure function
  *     dp_change_rows(...)                  what was written, as JSON
  *
- * A request that has no such body fills the parts itself: dp_write_begin(), then dp_read_selector()
- * or root.schema and root.table, dp_where_add(), dp_write_rows(), dp_write_set(), dp_write_target(),
- * dp_read_items(), root.limit and root.order, and at last dp_write_whole(), which is what refuses an
- * update or delete without any condition.
+ * A request that has no such body fills the parts itself: dp_write_begin(), then
+ * dp_read_selector() or root.schema and root.table, dp_where_add(), dp_write_rows(),
+ * dp_write_set(), dp_write_target(), dp_read_items(), root.limit and root.order, and at last
+ * dp_write_whole(), which is what refuses an update or delete without any condition.
  *
  * Every value is a parameter of its column's own type, so PostgreSQL decides what fits; nothing is
  * made canonical and no digit is lost. All statements of a change are one trip, which is one
