@@ -86,8 +86,12 @@ static int array_text(struct dp *dp, const struct shape *s, const struct json *l
 
 static int unknown_keys(struct dp *dp, const struct shape *s, const struct json *o)
 {
-    json_each(v, o) if (!dp->catalog->column(s->row, v->key)) return dp_refuse(
-        dp, "type \"%.*s\" has no column \"%.*s\"", STR_ARG(s->row->name), STR_ARG(v->key));
+    json_each(v, o)
+    {
+        if (!dp->catalog->column(s->row, v->key))
+            return dp_refuse(dp, "type \"%.*s\" has no column \"%.*s\"", STR_ARG(s->row->name),
+                             STR_ARG(v->key));
+    }
     return 0;
 }
 
@@ -104,7 +108,11 @@ static int row_text(struct dp *dp, const struct shape *s, const struct json *o, 
         const ath_attribute *a = dp_column_at(s->row, i);
         struct shape one = shape_of(dp, a);
         const struct json *v = NULL;
-        json_each(w, o) if (str_eq(w->key, a->name)) v = w;
+        json_each(w, o)
+        {
+            if (str_eq(w->key, a->name))
+                v = w;
+        }
         if (i)
             buf_char(&b, ',');
         if (!v)
@@ -177,7 +185,10 @@ static enum kind kind_inside(const struct json *list)
 {
     enum kind k = K_NULL;
 
-    json_each(v, list) k = both(k, v->type == JSON_ARRAY ? kind_inside(v) : kind_of(v));
+    json_each(v, list)
+    {
+        k = both(k, v->type == JSON_ARRAY ? kind_inside(v) : kind_of(v));
+    }
     return k;
 }
 

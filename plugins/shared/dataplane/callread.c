@@ -249,8 +249,11 @@ static int argument(struct dp *dp, const ath_pair *pair, struct json *args)
 {
     struct json *v;
 
-    json_each(w, args) if (str_eq(w->key, pair->name)) return dp_refuse(
-        dp, "argument \"%.*s\" is given twice", STR_ARG(pair->name));
+    json_each(w, args)
+    {
+        if (str_eq(w->key, pair->name))
+            return dp_refuse(dp, "argument \"%.*s\" is given twice", STR_ARG(pair->name));
+    }
     v = dp_new(dp, sizeof(*v));
     *v = (struct json){ .type = JSON_STRING,
                         .key = pair->name,
