@@ -171,10 +171,12 @@ static uint32_t window_of(ath_req *r, const struct write *x)
     static const char *const direct[] = { "x-pg-uri", "x-athena-jdbc-url", "x-jdbc-url" };
     const struct gateway_config *cfg = ath_config_of(r);
     const struct dp_write *w = &x->c.w;
-    uint64_t ms = cfg->window_ms, asked;
+    uint64_t ms = cfg->window_ms, asked, half = ath_host_->task->left_ms(r) / 2;
 
     if (str_u64(str_trim(ath_header(r, "x-athena-insert-window")), &asked) && asked)
         ms = asked < 60000 ? asked : 60000;
+    if (ms > half) /* there must be time left to write it */
+        ms = half;
     if (!ms || x->kind != DP_INSERT || !w->one || w->conflict || !w->column_count ||
         x->effect.once.key.n || !w->root.item->star || w->root.item->next ||
         (w->root.relation->kind != ATH_REL_TABLE &&
