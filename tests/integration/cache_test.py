@@ -266,6 +266,7 @@ class LocalTest(unittest.TestCase):
     def test_a_changed_table_is_read_again(self):
         self.pg.run("create table shape (id int); insert into shape values (1)", "app")
         body = {"table_name": "shape"}
+        wait_for("the catalogue has it", 5, lambda: self.fetch(body).status == 200)
         self.hit(body)
         write(self.server, "alter table shape add column more text default 'm'")
         self.assertEqual(self.fetch({"table_name": "shape", "columns": ["id", "more"]}).json["data"], [{"id": 1, "more": "m"}])
