@@ -174,7 +174,7 @@ FIELDS += [
     insert("count", '{"table_name":"target","insert_body":{"name":"new"},"count":@@}', '"exact"'),
     insert("head", '{"table_name":"target","insert_body":{"name":"new"},"head":@@}', "true"),
     insert("default_to_null", '{"table_name":"target","insert_body":{"name":"new"},"default_to_null":@@}', "false"),
-    insert("window header", '{"table_name":"target","insert_body":{"name":"new"}}', "5", headers={"x-athena-insert-window": "@@"}, where="header"),
+    insert("window header", '{"table_name":"target","insert_body":{"name":"new"}}', "5", headers={"x-athena-insert-window": "@@", "x-athena-timeout": "2s"}, where="header"),
     insert("publish header", '{"table_name":"target","insert_body":{"name":"new"}}', "true", headers={"x-publish-event": "@@"}, where="header"),
     insert("idempotency header", '{"table_name":"target","insert_body":{"name":"new"}}', "k-@", headers={"idempotency-key": "@@"}, where="header"),
     update("table_name", '{"table_name":@@,"data":{"note":"u"},"conditions":[{"eq_column":"id","eq_value":1}]}', '"target"'),

@@ -83,7 +83,7 @@ def json_literal(v):
 def json_of(v):
     if v.form == "list":
         return "[" + ", ".join(json_of(i) if i.form != "text" else json_string(i.of) for i in v.of) + "]"
-    return "null" if v.form == "null" else v.of
+    return "null" if v.form == "null" else v.of if v.form != "text" or is_json(v.of) else json_string(v.of)
 
 
 def json_string(text):
@@ -261,7 +261,7 @@ def pattern(rng, kind):
 
 
 def value_of(rng, op, kind):
-    if rng.random() < 0.02:
+    if rng.random() < 0.02 and kind.name != "a_dom":    # psql checks an element's domain only where a row gets that far
         return misfit(rng)
     if op in ("like", "ilike"):
         return Value("text", pattern(rng, kind.of or kind))

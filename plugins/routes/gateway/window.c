@@ -235,11 +235,14 @@ static int overloaded(const struct gateway_config *cfg, ath_err *e)
 }
 
 /* Who fills the lane need not wait for the window's end; who would wait longer than allowed begins
- * a chunk earlier than the one before. */
+ * a chunk earlier than the one before. Nobody waits so long that the insert cannot be done in the
+ * time that is left. */
 static void arm(ath_req *r, struct lane *l, const struct waiter *x)
 {
     const struct gateway_config *cfg = ath_config_of(r);
-    uint64_t now = ath_host_->loop->now_ms(ath_host_->task->loop(r)), due = now + x->window_ms;
+    uint64_t left = ath_host_->task->left_ms(r) / 2;
+    uint64_t now = ath_host_->loop->now_ms(ath_host_->task->loop(r));
+    uint64_t due = now + (x->window_ms < left ? x->window_ms : left);
 
     if (l->waiting % (uint32_t)cfg->window_batch == 0) {
         l->refs++;
