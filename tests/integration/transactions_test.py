@@ -335,7 +335,7 @@ class IdempotencyTest(Case):
     def test_an_answer_that_is_too_large_undoes_its_effect(self):
         self.sql("insert into items (name) select repeat('x', 1000) || i from generate_series(1, 9000) i")
         a = self.ask("POST", "/gateway/update", {"table_name": "items", "set": {"qty": 1}, "where": {"id": {"gt": 0}}}, key="big")
-        self.assertEqual((a.status, a.code), (422, "limit_reached"))
+        self.assertEqual((a.status, a.code), (422, "idempotency_answer_too_large"))
         self.assertEqual(self.sql("select sum(qty) from items"), "0")
         a = self.ask("POST", "/gateway/update", {"table_name": "items", "set": {"qty": 1}, "where": {"id": {"gt": 0}}, "head": True}, key="big")
         self.assertEqual(a.json["affected_rows"], 9000)

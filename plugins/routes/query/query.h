@@ -40,6 +40,7 @@ struct script_stmt {
 
 struct script {
     ath_str text, schema; /* schema empty: none was given */
+    ath_str key;          /* to run once; empty: nobody asked for it */
     bool each;            /* per_statement */
     struct script_stmt *stmt;
     uint32_t count;
@@ -49,7 +50,7 @@ struct script {
 
 /* The request's body as JSON; `most`: bytes, 0: as the server allows. */
 int script_body(ath_req *r, uint64_t most, const struct json **ret, ath_err *e);
-/* query, schema_name, execution_mode and params of it. */
+/* query, schema_name, execution_mode and params of it; idempotency_key, or the header. */
 int script_read(ath_req *r, const struct json *body, struct script *ret, ath_err *e);
 
 /* ---- rows.c: rows as JSON ---- */
@@ -77,14 +78,16 @@ int rows_fetched(ath_req *r, const struct dp_fetch *f, const struct dp_query *q,
 /* ---- run.c: running it ---- */
 
 struct run;
-typedef int run_answer(ath_req *r, struct run *x, ath_err *e);
+struct once;
+typedef void run_answer(ath_req *r, struct run *x);
 
 struct run {                     /* in the request's arena */
     struct script script;
-    run_answer *answer;          /* of a run that went well */
+    run_answer *answer;          /* it went well: writes what stands behind the rows in its body */
     ath_str head;                /* what stands in front of the rows in its body */
     bool echo;                   /* errors show the statement that failed */
     /* set by run_start() and when it has run */
+    struct once *once;           /* with an idempotency key */
     struct buf body;             /* the head and the array of the last rows */
     uint64_t data_rows, affected;
     uint64_t started_ms, took_ms;

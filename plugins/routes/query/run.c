@@ -13,6 +13,11 @@
  *
  *     send()  ->  ran()  [ ->  more() ... ]  ->  sent()  ->  the next one, or the end
  *
+ * With an idempotency key a script is always one transaction, the key's: dp_once() begins it and,
+ * behind the last statement, keeps the answer in it and commits both (dataplane/once.h). Ours are
+ * the trips in between, on its session. Constraints that wait for the COMMIT are asked before it:
+ * what they refuse is the script's refusal then, and is kept like any other.
+ *
  * In every case the host cleans the connection before anybody else sees it (ATH_PG_RAW; G-15).
  *
  * The cache is told before the caller is answered. PostgreSQL knows whether a transaction has
@@ -23,9 +28,16 @@
  */
 #include "query.h"
 
+#include "dataplane/once.h"
 #include "lib/json.h"
 #include "lib/sqlname.h"
 #include "said.h"
+
+struct once {
+    struct dp_ask ask; /* first; whether the database has the table of keys */
+    struct dp_once of;
+    struct run *run;
+};
 
 static const struct query_config *config_of(ath_req *r)
 {
@@ -46,16 +58,23 @@ int run_changed(ath_req *r, ath_then *then, void *arg, ath_err *e)
     return s->cache ? s->cache->changed(r, NULL, 0, then, arg, e) : 1;
 }
 
-static int well(ath_task *t, struct run *x, ath_err *e)
+static int reply(ath_task *t, const struct run *x)
 {
-    x->took_ms = now_ms(t) - x->started_ms;
-    answer_facts(t, x->script.count, x->data_rows, x->affected);
-    return x->answer(t, x, e);
+    return ath_reply(t, 200, "application/json", buf_view(&x->body));
 }
 
 static int changed(ath_task *t, const ath_done *d, ath_err *e)
 {
-    return d->rc < 0 ? d->rc : well(t, d->arg, e);
+    (void)e;
+    return d->rc < 0 ? d->rc : reply(t, d->arg);
+}
+
+/* It is committed. */
+static int tell(ath_task *t, struct run *x, ath_err *e)
+{
+    int rc = x->block && !x->wrote ? 1 : run_changed(t, changed, x, e);
+
+    return rc == 1 ? reply(t, x) : rc;
 }
 
 static void leave(struct run *x)
@@ -67,14 +86,15 @@ static void leave(struct run *x)
 
 static int finish(ath_task *t, struct run *x, ath_err *e)
 {
-    int rc;
-
+    x->took_ms = now_ms(t) - x->started_ms;
+    answer_facts(t, x->script.count, x->data_rows, x->affected);
+    x->answer(t, x);
+    if (x->once) {
+        x->once->of.body = buf_view(&x->body);
+        return dp_once_keep(t, &x->once->of, e);
+    }
     leave(x);
-    if (x->block && !x->wrote)
-        return well(t, x, e);
-    rc = run_changed(t, changed, x, e);
-
-    return rc == 1 ? well(t, x, e) : rc;
+    return tell(t, x, e);
 }
 
 static int failed_changed(ath_task *t, const ath_done *d, ath_err *e)
@@ -88,6 +108,8 @@ static int fail(ath_task *t, struct run *x, int rc, ath_err *e)
 {
     struct said *words;
 
+    if (x->once)
+        return dp_once_refused(t, &x->once->of, rc, e);
     leave(x);
     if (x->block)
         return rc;
@@ -170,13 +192,20 @@ static bool gives_rows(const ath_rows *rows)
     return ath_host_->pg->columns(rows, &c) > 0;
 }
 
+static int add_rows(struct run *x, const ath_rows *rows, ath_err *e)
+{
+    int rc = rows_add(&x->writer, rows, &x->body, e);
+
+    return rc < 0 || !x->once ? rc : dp_once_fits(x->body.n, e);
+}
+
 /* Rows to show: those of an earlier statement go. */
 static int begin_rows(ath_task *t, struct run *x, const ath_rows *rows, ath_err *e)
 {
     buf_reset(&x->body);
     buf_str(&x->body, x->head);
     rows_begin(t, rows, &x->writer, &x->body);
-    return rows_add(&x->writer, rows, &x->body, e);
+    return add_rows(x, rows, e);
 }
 
 /* The tag of what gives rows counts those, which are no changes unless it is RETURNING. */
@@ -238,7 +267,7 @@ static int more(ath_task *t, const ath_done *d, ath_err *e)
     }
     if (!d->rows)
         return ended(t, x, e);
-    if (x->writing && (rc = rows_add(&x->writer, d->rows, &x->body, e)) < 0) {
+    if (x->writing && (rc = add_rows(x, d->rows, e)) < 0) {
         describe(t, x, last_of(x), e);
         return fail(t, x, rc, e);
     }
@@ -291,7 +320,7 @@ static int ran(ath_task *t, const ath_done *d, ath_err *e)
         }
     }
     if (x->ends)
-        x->wrote = ath_cell(rows, 0, 0).p != NULL;
+        x->wrote = ath_cell(x->once ? ath_host_->pg->next(rows) : rows, 0, 0).p != NULL;
     return sent(t, x, e);
 }
 
@@ -333,12 +362,21 @@ static uint32_t trip_size(const struct run *x)
     return n;
 }
 
+static uint32_t end_fill(const struct run *x, ath_stmt *to)
+{
+    static const char asking[] = "SELECT pg_catalog.txid_current_if_assigned()";
+
+    to[0].sql = x->once ? "SET CONSTRAINTS ALL IMMEDIATE" : asking;
+    to[1].sql = x->once ? asking : "COMMIT";
+    return 2;
+}
+
 static uint32_t trip_fill(ath_req *r, struct run *x, ath_stmt *to)
 {
     uint32_t n = 0;
 
     if (x->first == 0 && x->block)
-        to[n++].sql = "BEGIN";
+        to[n++].sql = x->once ? DP_ONCE_SAVEPOINT : "BEGIN";
     if (x->first == 0 && x->script.schema.n)
         to[n++] = path_stmt(r, x);
     x->before = n;
@@ -349,11 +387,7 @@ static uint32_t trip_fill(ath_req *r, struct run *x, ath_stmt *to)
                               .flags = x->script.stmt[i].of.rows ? ATH_PG_ROWS : 0 };
     x->ends = x->block && x->first + x->count == x->script.count &&
               !(x->count && x->script.stmt[last_of(x)].of.rows);
-    if (x->ends) {
-        to[n++].sql = "SELECT pg_catalog.txid_current_if_assigned()";
-        to[n++].sql = "COMMIT";
-    }
-    return n;
+    return x->ends ? n + end_fill(x, to + n) : n;
 }
 
 static int send(ath_req *r, struct run *x, ath_err *e)
@@ -405,6 +439,60 @@ static bool one_trip(const struct run *x)
     return x->block ? !rows : x->script.count == 1;
 }
 
+/* ---- with an idempotency key ---- */
+
+static int once_run(ath_req *r, struct dp_once *o, ath_err *e)
+{
+    struct once *x = o->arg;
+
+    x->run->session = o->session;
+    return send(r, x->run, e);
+}
+
+/* The table may be gone, which a newer catalogue knows. */
+static int once_failed(ath_req *r, struct dp_once *o, int rc, ath_err *e)
+{
+    struct once *x = o->arg;
+
+    if ((rc = dp_ask_failed(r, &x->ask, rc, e)) < 0)
+        describe(r, x->run, UINT32_MAX, e);
+    return rc;
+}
+
+static int once_committed(ath_req *r, struct dp_once *o, ath_err *e)
+{
+    return tell(r, ((struct once *)o->arg)->run, e);
+}
+
+static int once_bind(ath_req *r, struct dp_ask *a, ath_err *e)
+{
+    int rc = dp_once_installed(a->catalog, a->snapshot, &a->unknown, e);
+
+    return rc < 0 ? rc : dp_once(r, &((struct once *)a)->of, e);
+}
+
+/* All that decides what is done stands in the body. */
+static int start_once(ath_req *r, struct run *x, ath_err *e)
+{
+    const struct query_state *s = ath_state_of(r);
+
+    x->block = true;
+    x->once = ath_new(ath_arena_of(r), sizeof(*x->once));
+    x->once->run = x;
+    x->once->ask = (struct dp_ask){ .catalog = s->catalog, .bind = once_bind };
+    x->once->of = (struct dp_once){ .key = x->script.key,
+                                    .request = ath_host_->req->body(r),
+                                    .begin = "BEGIN",
+                                    .effect.timeout_ms = (uint32_t)config_of(r)->timeout_ms,
+                                    .run = once_run,
+                                    .failed = once_failed,
+                                    .committed = once_committed,
+                                    .arg = x->once };
+    return dp_ask(r, &x->once->ask, e);
+}
+
+/* ---- the start ---- */
+
 static void release(void *arg)
 {
     struct run *x = arg;
@@ -424,6 +512,8 @@ int run_start(ath_req *r, struct run *x, ath_err *e)
     buf_str(&x->body, x->head);
     buf_lit(&x->body, "[]");
     x->started_ms = now_ms(r);
+    if (x->script.key.n)
+        return start_once(r, x, e);
     x->block = in_block(r, x);
     return one_trip(x) ? send(r, x, e) : ath_host_->pg->open(r, &q, opened, x, e);
 }

@@ -1,6 +1,8 @@
 /* Bodies: JSON to statements, with all that is wrong said before anything runs. */
 #include "query.h"
 
+#include "dataplane/once.h"
+#include "dataplane/refusal.h"
 #include "lib/json.h"
 
 int script_body(ath_req *r, uint64_t most, const struct json **ret, ath_err *e)
@@ -92,6 +94,24 @@ static int mode_of(ath_req *r, const struct json *body, bool *ret_each, ath_err 
         return 0;
     return refuse(r, e, "execution_mode must be single_transaction or per_statement, not %.*s",
                   STR_ARG(v->raw));
+}
+
+/* Its answer is kept in the transaction that it is of, so there must be one. */
+static int key_of(ath_req *r, const struct json *body, struct script *s, ath_err *e)
+{
+    const struct json *v = json_given(body, "idempotency_key");
+    int rc;
+
+    if (v && (v->type != JSON_STRING || !v->text.n || v->nul))
+        return ath_raise(e, "invalid_idempotency_key", "idempotency_key must be a text, not %.*s",
+                         STR_ARG(v->raw));
+    if ((rc = dp_once_key(r, v ? v->text : ATH_S(""), &s->key, e)) < 0 || !s->key.n || !s->each)
+        return rc;
+    rc = refuse(r, e,
+                "execution_mode per_statement takes no Idempotency-Key: its statements are "
+                "no transaction that could be done once");
+    dp_hint(e, "Use single_transaction, or leave the key out.");
+    return rc;
 }
 
 /* ---- statements ---- */
@@ -214,7 +234,7 @@ int script_read(ath_req *r, const struct json *body, struct script *s, ath_err *
     if (!query)
         return refuse(r, e, "missing field `query`");
     if ((rc = text_of(r, query, &s->text, e)) < 0 || (rc = schema_of(r, body, &s->schema, e)) < 0 ||
-        (rc = mode_of(r, body, &s->each, e)) < 0)
+        (rc = mode_of(r, body, &s->each, e)) < 0 || (rc = key_of(r, body, s, e)) < 0)
         return rc;
     if (is_blank(s->text))
         return ath_raise(e, "empty_query", "Query cannot be empty or contain only semicolons.");

@@ -11,13 +11,13 @@ struct sql {
     ath_str database;
 };
 
-static int answer(ath_req *r, struct run *run, ath_err *e)
+static void answer(ath_req *r, struct run *run)
 {
     const struct sql *x = (const struct sql *)run;
     const struct script *s = &run->script;
     struct buf *b = &run->body;
 
-    (void)e;
+    (void)r;
     buf_json_str(b, "db_name", x->database);
     buf_json_int(b, "duration_ms", (int64_t)run->took_ms);
     buf_json_str(b, "execution_mode",
@@ -35,7 +35,6 @@ static int answer(ath_req *r, struct run *run, ath_err *e)
     buf_json_str(b, "message", ATH_S("Successfully executed query"));
     buf_json_str(b, "status", ATH_S("success"));
     buf_char(b, '}');
-    return ath_reply(r, 200, "application/json", buf_view(b));
 }
 
 int query_sql(ath_req *r, ath_err *e)

@@ -1,4 +1,4 @@
-/* Once, as three trips on one connection; see once.h.
+/* Once, as three trips on one connection, or as many more as `run` takes; see once.h.
  *
  * A refusal is kept as its code, words and details, and said anew: the answer then has the ids of
  * the request that asks, not of the first one.
@@ -17,9 +17,11 @@ enum { OID_TEXT = 25, OID_INT2 = 21 };
     "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(" n ", 'UTF8')), 'hex')"
 #define FRESH "pg_catalog.now() - interval '24 hours'"
 
+/* What is kept is read without the lock: whoever asks twice does not meet himself. */
 static const char lock_sql[] =
     "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended("
-    "pg_catalog.concat_ws(pg_catalog.chr(10), $1, $2, $3, $4), 0))";
+    "pg_catalog.concat_ws(pg_catalog.chr(10), $1, $2, $3, $4), 0)) WHERE NOT EXISTS ("
+    "SELECT FROM " TABLE " WHERE " WHICH " AND created_at > " FRESH ")";
 static const char look_sql[] =
     "SELECT status, body, request = " DIGEST("$5") " FROM " TABLE " WHERE " WHICH
                                                    " AND created_at > " FRESH;
@@ -117,6 +119,25 @@ static ath_stmt with_params(const struct dp_once *o, const char *sql, uint32_t n
     return (ath_stmt){ .sql = sql, .param = o->param, .type = types, .param_count = n };
 }
 
+static int undone(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct dp_once *o = d->arg;
+
+    finish(o);
+    return dp_refuse_again(t, o->body, e);
+}
+
+/* Of what is told that it may try again the lock is gone before it does. */
+static int undo(ath_task *t, struct dp_once *o, ath_err *e)
+{
+    static const ath_stmt rollback = { .sql = "ROLLBACK" };
+    ath_query q = trip(o, &rollback, 1);
+
+    q.flags = ATH_PG_RAW;
+    o->body = dp_refusal(ath_arena_of(t), e);
+    return ath_host_->pg->query(t, &q, undone, o, e);
+}
+
 static int kept(ath_task *t, const ath_done *d, ath_err *e)
 {
     struct dp_once *o = d->arg;
@@ -127,47 +148,79 @@ static int kept(ath_task *t, const ath_done *d, ath_err *e)
     return o->status < 400 ? o->committed(t, o, e) : dp_refuse_again(t, o->body, e);
 }
 
+int dp_once_fits(size_t n, ath_err *e)
+{
+    if (n <= DP_ONCE_ANSWER)
+        return 0;
+    return ath_raise(e, "idempotency_answer_too_large",
+                     "the answer is over the %d bytes that are kept with an idempotency key",
+                     DP_ONCE_ANSWER);
+}
+
+/* What the caller's own SQL has set may still hold: it would decide who writes, whether at all, and
+ * how the bytes of the answer are read. */
+static const char *const own_again[] = {
+    "RELEASE SAVEPOINT effect", /* read only was the savepoint's alone */
+    "RESET SESSION AUTHORIZATION",
+    "RESET ROLE",
+    "SET LOCAL client_encoding = 'UTF8'",
+};
+
 /* Behind a refusal the effect is undone first. Other isolations than the usual one might fail over
  * somebody else's removal of old keys, so they leave that to others. */
-static int keep(ath_task *t, struct dp_once *o, ath_err *e)
+static uint32_t keeping(const struct dp_once *o, ath_stmt *to)
 {
-    ath_stmt stmt[4];
-    ath_query q;
     uint32_t n = 0;
-    char *status = ath_new(ath_arena_of(t), 8);
 
-    if (o->body.n > DP_ONCE_ANSWER) {
-        finish(o);
-        ath_raise(e, "limit_reached",
-                  "the answer has %zu bytes, and with an idempotency key at most %d are kept",
-                  o->body.n, DP_ONCE_ANSWER);
-        dp_hint(e, "Nothing was done. Ask for fewer columns, or for none of the rows with head.");
-        return ATH_E_LIMIT;
-    }
+    if (o->status >= 400)
+        to[n++].sql = "ROLLBACK TO SAVEPOINT effect";
+    else if (o->run)
+        for (; n < ATH_COUNT(own_again); n++)
+            to[n].sql = own_again[n];
+    to[n++] = with_params(o, keep_sql, BODY + 1);
+    if (str_is(str_of(o->begin), "BEGIN"))
+        to[n++].sql = old_sql;
+    to[n++].sql = "COMMIT";
+    return n;
+}
+
+/* A caller's own SQL may have deallocated what is prepared, so there nothing is (ATH_PG_RAW). */
+int dp_once_keep(ath_task *t, struct dp_once *o, ath_err *e)
+{
+    ath_stmt stmt[ATH_COUNT(own_again) + 3] = { 0 };
+    char *status = ath_new(ath_arena_of(t), 8);
+    ath_query q;
+
+    if (dp_once_fits(o->body.n, e) < 0)
+        return undo(t, o, e);
     (void)snprintf(status, 8, "%d", o->status);
     o->param[STATUS] = str_of(status);
     o->param[BODY] = o->body;
-    if (o->status >= 400)
-        stmt[n++] = (ath_stmt){ .sql = "ROLLBACK TO SAVEPOINT effect" };
-    stmt[n++] = with_params(o, keep_sql, BODY + 1);
-    if (str_is(str_of(o->begin), "BEGIN"))
-        stmt[n++] = (ath_stmt){ .sql = old_sql };
-    stmt[n++] = (ath_stmt){ .sql = "COMMIT" };
-    q = trip(o, stmt, n);
+    q = trip(o, stmt, keeping(o, stmt));
+    q.flags = o->run ? ATH_PG_RAW : 0;
     return ath_host_->pg->query(t, &q, kept, o, e);
 }
 
-static int refused(ath_task *t, struct dp_once *o, int rc, ath_err *e)
+int dp_once_refused(ath_task *t, struct dp_once *o, int rc, ath_err *e)
 {
-    if (o->failed)
-        rc = o->failed(t, o, rc, e);
-    if (rc == 0 || !dp_is_definite(rc, e)) {
+    if (!dp_is_definite(rc, e)) {
+        if (rc == ATH_E_CONFLICT)
+            return undo(t, o, e);
         finish(o);
         return rc;
     }
     o->status = 400;
     o->body = dp_refusal(ath_arena_of(t), e);
-    return keep(t, o, e);
+    return dp_once_keep(t, o, e);
+}
+
+static int refused(ath_task *t, struct dp_once *o, int rc, ath_err *e)
+{
+    if (o->failed && (rc = o->failed(t, o, rc, e)) == 0) {
+        finish(o);
+        return 0;
+    }
+    return dp_once_refused(t, o, rc, e);
 }
 
 static int effected(ath_task *t, const ath_done *d, ath_err *e)
@@ -183,7 +236,7 @@ static int effected(ath_task *t, const ath_done *d, ath_err *e)
         finish(o);
         return rc;
     }
-    return keep(t, o, e);
+    return dp_once_keep(t, o, e);
 }
 
 static int effect(ath_task *t, struct dp_once *o, ath_err *e)
@@ -192,7 +245,7 @@ static int effect(ath_task *t, struct dp_once *o, ath_err *e)
     ath_stmt *stmt = ath_new(ath_arena_of(t), (of->stmt_count + 1) * sizeof(*stmt));
     ath_query q;
 
-    stmt[0] = (ath_stmt){ .sql = "SAVEPOINT effect" };
+    stmt[0] = (ath_stmt){ .sql = DP_ONCE_SAVEPOINT };
     for (uint32_t i = 0; i < of->stmt_count; i++)
         stmt[i + 1] =
             *(const ath_stmt *)(const void *)((const char *)of->stmt + (size_t)i * of->stmt_size);
@@ -237,11 +290,13 @@ static int opened(ath_task *t, const ath_done *d, ath_err *e)
     o->session = d->session;
     lock = ath_host_->pg->next(d->rows);
     look = ath_host_->pg->next(lock);
+    if (ath_host_->pg->count(look))
+        return replay(t, o, look, e);
     if (!str_is(ath_cell(lock, 0, 0), "t")) {
         finish(o);
         return running(e);
     }
-    return ath_host_->pg->count(look) ? replay(t, o, look, e) : effect(t, o, e);
+    return o->run ? o->run(t, o, e) : effect(t, o, e);
 }
 
 int dp_once(ath_req *r, struct dp_once *o, ath_err *e)
