@@ -146,6 +146,22 @@ class QueryOnceTest(unittest.TestCase):
                 self.assertEqual((a.code, a.headers["retry-after"]), ("idempotency_key_running", "1"))
         self.assertEqual(self.logged(), "x")
 
+    def test_what_is_kept_is_told_whoever_holds_the_key(self):
+        """Asking twice at once, both are told: the second does not meet the first, which is still being closed."""
+        a = self.first("select 1 as a, rid()")
+        holder = threading.Thread(target=self.sql, args=("begin; select pg_advisory_xact_lock(hashtextextended(concat_ws(chr(10), client, key_id, route, key), 0)) "
+                                                         "from athena.idempotency_keys; select pg_sleep(1.5); commit",))
+        holder.start()
+        with_lock = "select count(*) from pg_locks where locktype = 'advisory' and granted"
+        wait_for("the key is held", 10, lambda: self.query(with_lock, None).json["data"] == [{"count": 1}])
+        b = self.query("select 1 as a, rid()")
+        self.assertEqual((b.status, b.body, b.headers.get("idempotency-replayed")), (200, a.body, "true"), b.body)
+        self.refused("select 2", 409, "idempotency_key_reused")
+        self.sql("update athena.idempotency_keys set created_at = now() - interval '25 hours'")
+        self.refused("select 1 as a, rid()", 409, "idempotency_key_running")
+        holder.join()
+        self.first("select 1 as a, rid()")
+
     def test_many_callers_with_few_keys(self):
         """32 callers, 8 keys, two connections, each sent until it is answered: every effect exists once."""
         wrong = []
@@ -258,8 +274,10 @@ class QueryOnceTest(unittest.TestCase):
             self.sql("truncate log; insert into side.log values ('busy')")
             script = ("insert into log (what) values ('x'); do $$ begin if exists (select from side.log) then "
                       f"raise exception 'not now' using errcode = '{state}'; end if; end $$; select what from log")
-            a = self.query(script, state)
-            self.assertEqual((a.status, a.json["details"]["statement_index"], self.logged()), (status, 2, ""), a.body)
+            for _ in range(10 if status == 409 else 1):  # who is told to try again may do so at once
+                a = self.query(script, state)
+                self.assertEqual((a.status, a.json["details"].get("statement_index")), (status, 2), a.body)
+            self.assertEqual(self.logged(), "")
             self.sql("truncate side.log")
             self.assertEqual(self.first(script, state).json["data"], [{"what": "x"}])
 
@@ -308,6 +326,8 @@ class QueryOnceTest(unittest.TestCase):
                                   "set statement_timeout = '1h'", "select pg_advisory_lock(7)", "listen a", "set constraints all deferred",
                                   "declare c cursor with hold for select 1", "set default_transaction_read_only = on", "set timezone = 'Asia/Tokyo'")):
             script = f"{dirt}; select 'ä€' is not null as ok"
+            self.narrow.request("PUT", "/gateway/insert", {"table_name": "log", "insert_body": {"what": dirt}},  # its statements stay prepared
+                                {"x-athena-client": "app", "x-athena-key": ADMIN_KEY, "content-type": "application/json", "idempotency-key": dirt})
             a = self.first(script, f"d{i}", server=self.narrow)
             clean = self.first("select current_user = session_user as u, current_setting('client_encoding') as e, current_setting('search_path') as p, "
                                "current_setting('datestyle') as d, current_setting('statement_timeout') as t, current_setting('timezone') as z, "
@@ -321,12 +341,19 @@ class QueryOnceTest(unittest.TestCase):
             self.assertTrue(got["d"].startswith("ISO"), dirt)
             b = self.query(script, f"d{i}", server=self.narrow)
             self.assertEqual((b.status, b.body, b.headers.get("idempotency-replayed")), (200, a.body, "true"), dirt)
-        self.assertEqual(self.sql("select count(*) from athena.idempotency_keys where body not like '%ä€%'"), "0")
+        self.assertEqual(self.sql("select count(*) from athena.idempotency_keys where route <> '/gateway/insert' and body not like '%ä€%'"), "0")
 
     def test_what_a_role_did_is_kept_by_the_connection_s_own(self):
         a = self.first("set role other; insert into log (what) values ('by another') returning current_user::text as who")
         self.assertEqual(a.json["data"], [{"who": "other"}])
         self.assertEqual(self.query("set role other; insert into log (what) values ('by another') returning current_user::text as who").body, a.body)
+        # one that it was given when it was opened
+        self.sql("create role login login noinherit; create role keeper; grant keeper to login; alter role login set role = keeper; grant usage on schema athena to keeper;"
+                 "grant select, insert, update, delete on athena.idempotency_keys to keeper")
+        server = self.lab.athena({"app": self.pg.uri("app", "login")})
+        for status in (None, "true"):
+            a = self.query("set role login; select current_user::text as who", "k2", server)
+            self.assertEqual((a.status, a.json["data"], a.headers.get("idempotency-replayed")), (200, [{"who": "login"}], status), a.body)
 
     def test_isolation_is_the_key_s_to_choose(self):
         a = self.refused("set transaction isolation level serializable; insert into log (what) values ('x')", 400, "query_syntax")

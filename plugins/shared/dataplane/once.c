@@ -17,11 +17,9 @@ enum { OID_TEXT = 25, OID_INT2 = 21 };
     "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(" n ", 'UTF8')), 'hex')"
 #define FRESH "pg_catalog.now() - interval '24 hours'"
 
-/* What is kept is read without the lock: whoever asks twice does not meet himself. */
 static const char lock_sql[] =
     "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended("
-    "pg_catalog.concat_ws(pg_catalog.chr(10), $1, $2, $3, $4), 0)) WHERE NOT EXISTS ("
-    "SELECT FROM " TABLE " WHERE " WHICH " AND created_at > " FRESH ")";
+    "pg_catalog.concat_ws(pg_catalog.chr(10), $1, $2, $3, $4), 0))";
 static const char look_sql[] =
     "SELECT status, body, request = " DIGEST("$5") " FROM " TABLE " WHERE " WHICH
                                                    " AND created_at > " FRESH;
@@ -162,7 +160,7 @@ int dp_once_fits(size_t n, ath_err *e)
 static const char *const own_again[] = {
     "RELEASE SAVEPOINT effect", /* read only was the savepoint's alone */
     "RESET SESSION AUTHORIZATION",
-    "RESET ROLE",
+    "RESET ROLE", /* which the one before does too, but not in every minor release */
     "SET LOCAL client_encoding = 'UTF8'",
 };
 
@@ -290,7 +288,7 @@ static int opened(ath_task *t, const ath_done *d, ath_err *e)
     o->session = d->session;
     lock = ath_host_->pg->next(d->rows);
     look = ath_host_->pg->next(lock);
-    if (ath_host_->pg->count(look))
+    if (ath_host_->pg->count(look)) /* whoever has the lock: it may be one who is being told */
         return replay(t, o, look, e);
     if (!str_is(ath_cell(lock, 0, 0), "t")) {
         finish(o);
