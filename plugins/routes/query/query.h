@@ -98,7 +98,7 @@ struct run {                     /* in the request's arena */
     uint32_t before;             /* ours in front of them */
     uint64_t sent_ms;
     struct rows_writer writer;   /* of its last statement */
-    bool writing, ends;          /* rows are written; the COMMIT is in it */
+    bool writing, ends;          /* rows are written; what ends it all is in it */
 };
 
 /* The caller's rights have been asked. */
