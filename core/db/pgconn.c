@@ -399,7 +399,7 @@ static bool send_prepared(struct pgconn *c, struct trip *t, const struct trip_st
 static bool send_stmt(struct pgconn *c, struct trip *t, const struct trip_stmt *s,
                       enum sent_kind kind)
 {
-    if (!(t->flags & (ATH_PG_RAW | ATH_PG_ALONE)) && s->sql_n <= PREP_SQL_MAX)
+    if (!(t->flags & (ATH_PG_RAW | ATH_PG_ALONE)) && !t->fresh && s->sql_n <= PREP_SQL_MAX)
         return send_prepared(c, t, s, kind);
     if (!PQsendQueryParams(c->pg, s->sql, (int)s->n, s->type, s->value, NULL, NULL, 0))
         return false;
@@ -538,7 +538,7 @@ static bool is_direct(struct pgconn *c)
     list_each (node, next, &c->trips) {
         struct trip *t = list_entry(node, struct trip, node);
         t->prep = prep_find(&c->prep, t->stmt);
-        if (!t->prep || !t->prep->shape)
+        if (!t->prep || !t->prep->shape || t->fresh)
             return false;
     }
     return true;

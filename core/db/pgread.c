@@ -61,6 +61,14 @@ void pgconn_run_again(struct pgconn *c, struct trip *t)
     c->on->again(c, t);
 }
 
+/* Its other statements, and those of other connections, may be as old as the one that failed. */
+static void run_fresh(struct pgconn *c, struct trip *t)
+{
+    t->tries++;
+    t->fresh = true;
+    pgconn_run_again(c, t);
+}
+
 /* Entry `s` failed. Reads in front of a shared Sync end here; all others at their Sync, when it is
  * known that the transaction is over. */
 static void failed(struct pgconn *c, struct sent *s, const struct db_failure *f)
@@ -81,8 +89,7 @@ static void failed(struct pgconn *c, struct sent *s, const struct db_failure *f)
     if (!t->plain)
         return;
     if (t->redo) {
-        t->tries++;
-        pgconn_run_again(c, t);
+        run_fresh(c, t);
         return;
     }
     pgconn_take_off(c, t);
@@ -132,8 +139,7 @@ static void synced(struct pgconn *c, struct sent *s)
         err_raise(trip_err(t), "serialization_failure",
                   "a table was altered since its statement was prepared; the transaction is over");
     } else if (t->redo) {
-        t->tries++;
-        pgconn_run_again(c, t);
+        run_fresh(c, t);
         return;
     }
     take_off_last(s);

@@ -42,6 +42,7 @@ struct trip {
     bool unsure;                 /* whether it took effect is not known */
     bool failed;                 /* the op's error is filled */
     bool redo;                   /* its failure is of our making: run it again */
+    bool fresh;                  /* it met what was outdated: nothing prepared is used any more */
     struct pieces *pieces;       /* its rows come so; NULL: whole */
     ath_rows first, *last;
     struct deadline limit;       /* set when the query has a time limit of its own */

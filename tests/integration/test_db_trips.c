@@ -223,6 +223,27 @@ START_TEST(a_changed_table_is_read_with_its_new_columns)
 }
 END_TEST
 
+/* Each of its statements was prepared before both tables changed. */
+START_TEST(all_that_is_prepared_may_be_outdated_at_once)
+{
+    postgres_sql(pg, "CREATE TABLE old_a (a int); CREATE TABLE old_b (b int)");
+    lab_one_connection();
+    for (int i = 0; i < 3; i++) {
+        struct ask *a = ask_new("acme", 0, "INSERT INTO old_a VALUES (1) RETURNING *");
+        ask_stmt(a, "INSERT INTO old_b VALUES (1) RETURNING *");
+        ask_stmt(a, "SELECT * FROM old_b LIMIT 1");
+        if (i == 2)
+            postgres_sql(pg, "ALTER TABLE old_a ADD c text; ALTER TABLE old_b ADD c text");
+        run(a);
+        ck_assert_msg(a->rc == 0, "%s", a->err.message);
+        ask_free(a);
+    }
+    is("acme", ATH_PG_READ, "SELECT count(*) FROM old_a", "3");
+    is("acme", ATH_PG_READ, "SELECT count(*) FROM old_b", "3");
+    lab_stop(lab);
+}
+END_TEST
+
 START_TEST(a_trip_is_one_transaction)
 {
     struct ask *a;
@@ -462,6 +483,7 @@ Suite *test_suite(void)
         prepared_statements_are_bounded_and_used_again,
         an_error_in_a_shared_sync_hurts_only_its_cause,
         a_changed_table_is_read_with_its_new_columns,
+        all_that_is_prepared_may_be_outdated_at_once,
         a_trip_is_one_transaction,
         isolation_is_what_was_asked_for,
         settings_end_with_their_trip,
