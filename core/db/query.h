@@ -33,4 +33,8 @@ struct db_failure {
 };
 int db_fail(const struct db_failure *f, ath_err *e);
 
+/* Whether what PostgreSQL says with it may quote values of rows, or SQL text: callers are told, logs
+ * are not. */
+bool db_state_quotes(const char *sqlstate);
+
 #endif

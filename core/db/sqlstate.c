@@ -12,45 +12,48 @@ static const struct {
     const char *state;           /* a prefix: two characters are a class */
     const char *code, *category;
     bool again;                  /* worth another try soon: Retry-After */
+    bool quotes;                 /* its words may hold values of rows, or SQL text */
 } known[] = {
-    { "23505", "unique_violation",           "database_constraint", false },
-    { "23503", "foreign_key_violation",      "database_constraint", false },
-    { "23502", "not_null_violation",         "validation",          false },
-    { "23514", "check_constraint_violation", "database_constraint", false },
-    { "23P01", "exclusion_violation",        "database_constraint", false },
-    { "22021", "invalid_text_encoding",      "validation",          false },
-    { "22",    "data_exception",             "validation",          false },
-    { "42703", "undefined_column",           "query_syntax",        false },
-    { "42P01", "undefined_table",            "query_syntax",        false },
-    { "42601", "syntax_error",               "query_syntax",        false },
-    { "42501", "insufficient_privilege",     "authorization",       false },
-    { "42883", "undefined_function",         "validation",          false },
-    { "42",    "query_syntax",               "query_syntax",        false },
-    { "08",    "connection_error",           "database_connection", true  },
-    { "25006", "read_only",                  "authorization",       false },
+    { "23505", "unique_violation",           "database_constraint", false, false },
+    { "23503", "foreign_key_violation",      "database_constraint", false, false },
+    { "23502", "not_null_violation",         "validation",          false, false },
+    { "23514", "check_constraint_violation", "database_constraint", false, false },
+    { "23P01", "exclusion_violation",        "database_constraint", false, false },
+    { "22021", "invalid_text_encoding",      "validation",          false, true  },
+    { "22",    "data_exception",             "validation",          false, true  },
+    { "42703", "undefined_column",           "query_syntax",        false, false },
+    { "42P01", "undefined_table",            "query_syntax",        false, false },
+    { "42601", "syntax_error",               "query_syntax",        false, true  },
+    { "42501", "insufficient_privilege",     "authorization",       false, false },
+    { "42883", "undefined_function",         "validation",          false, false },
+    { "42",    "query_syntax",               "query_syntax",        false, false },
+    { "08",    "connection_error",           "database_connection", true,  false },
+    { "25006", "read_only",                  "authorization",       false, false },
     /* What a caller's own SQL may do wrong besides: where it stands, what it names, what hangs on
      * it. */
-    { "0A",    "query_syntax",               "query_syntax",        false },
-    { "21",    "query_syntax",               "query_syntax",        false },
-    { "25",    "query_syntax",               "query_syntax",        false },
-    { "2B",    "query_syntax",               "query_syntax",        false },
-    { "2D",    "query_syntax",               "query_syntax",        false },
-    { "34",    "query_syntax",               "query_syntax",        false },
-    { "3B",    "query_syntax",               "query_syntax",        false },
-    { "3F",    "query_syntax",               "query_syntax",        false },
-    { "40001", "serialization_failure",      "internal",            false },
-    { "40P01", "deadlock_detected",          "internal",            false },
-    { "53",    "backend_unavailable",        "database_connection", true  },
-    { "55P03", "backend_unavailable",        "database_connection", true  },
-    { "57P01", "backend_unavailable",        "database_connection", true  },
-    { "57P02", "backend_unavailable",        "database_connection", true  },
-    { "57P03", "backend_unavailable",        "database_connection", true  },
-    { "57014", "query_timeout",              "internal",            false },
-    { "28",    "backend_unavailable",        "database_connection", true  },
-    { "P0",    "raised_exception",           "validation",          false },
-    { "44",    "check_constraint_violation", "database_constraint", false },
-    { "54",    "data_exception",             "validation",          false },
-    { "",      "database_error",             "internal",            false },
+    { "0A",    "query_syntax",               "query_syntax",        false, false },
+    { "21",    "query_syntax",               "query_syntax",        false, false },
+    { "25",    "query_syntax",               "query_syntax",        false, false },
+    { "2B",    "query_syntax",               "query_syntax",        false, false },
+    { "2D",    "query_syntax",               "query_syntax",        false, false },
+    { "34",    "query_syntax",               "query_syntax",        false, false },
+    { "3B",    "query_syntax",               "query_syntax",        false, false },
+    { "3F",    "query_syntax",               "query_syntax",        false, false },
+    { "40001", "serialization_failure",      "internal",            false, false },
+    { "40P01", "deadlock_detected",          "internal",            false, false },
+    { "53",    "backend_unavailable",        "database_connection", true,  false },
+    { "55P03", "backend_unavailable",        "database_connection", true,  false },
+    { "57P01", "backend_unavailable",        "database_connection", true,  false },
+    { "57P02", "backend_unavailable",        "database_connection", true,  false },
+    { "57P03", "backend_unavailable",        "database_connection", true,  false },
+    { "57014", "query_timeout",              "internal",            false, false },
+    { "28",    "backend_unavailable",        "database_connection", true,  false },
+    { "P0",    "raised_exception",           "validation",          false, true  },
+    { "44",    "check_constraint_violation", "database_constraint", false, false },
+    { "54",    "data_exception",             "validation",          false, false },
+    { "58",    "database_error",             "internal",            false, false },
+    { "XX",    "database_error",             "internal",            false, false },
+    { "",      "database_error",             "internal",            false, true  },
 };
 /* clang-format on */
 
@@ -140,6 +143,11 @@ static void name_missing(const struct db_failure *f, ath_err *e)
         buf_printf(&b, "The table '%.*s' was not found.", STR_ARG(name));
     err_detail_str(e, "title", buf_view(&b));
     buf_free(&b);
+}
+
+bool db_state_quotes(const char *sqlstate)
+{
+    return known[row_of(sqlstate)].quotes;
 }
 
 static void say(const struct db_failure *f, size_t row, ath_err *e)

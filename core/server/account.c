@@ -5,6 +5,7 @@
 
 #include "base/version.h"
 #include "db/client.h"
+#include "db/query.h"
 #include "lib/buf.h"
 #include "log/log.h"
 #include "log/metric.h"
@@ -502,17 +503,19 @@ static ath_str redacted(struct account *a, ath_str text)
     return kept;
 }
 
-/* PostgreSQL quotes the value that it refuses, and the statement around a mistake: callers see that, a
- * log keeps what kind of error it was. */
-static ath_str logged_words(const ath_err *e)
+/* What went wrong, in words that hold nobody's data: PostgreSQL quotes the value that it refuses, and
+ * the statement around a mistake. Callers see that; a log keeps what kind of error it was. */
+static ath_str described(struct account *a)
 {
-    static const char *const quoting[] = { "22", "23", "42601", "P0" };
-    ath_str state = err_get(e, "sql_state"); /* a detail: it stays when an error is said again */
+    const ath_err *e = &a->r->err;
+    ath_str said = err_get(e, "sql_state"); /* a detail: it stays when an error is said again */
+    char state[6] = "";
 
-    for (size_t i = 0; i < ATH_COUNT(quoting); i++)
-        if (str_starts(state, quoting[i]))
-            return str_of(err_entry(e)->message);
-    return err_get(e, "message");
+    if (said.n < sizeof(state))
+        memcpy(state, said.p, said.n);
+    if (state[0] && db_state_quotes(state))
+        return str_of(err_entry(e)->message);
+    return redacted(a, err_get(e, "message"));
 }
 
 static void put_own(ath_fact *fact, ath_str value)
@@ -549,7 +552,7 @@ static void fill_details(ath_fact *fact, struct account *a)
     if (s->code)
         put_own(&fact[T_ERROR_CODE], put(a, error_code(a)));
     if (s->message)
-        put_own(&fact[T_MESSAGE], redacted(a, logged_words(&r->err)));
+        put_own(&fact[T_MESSAGE], described(a));
     fact[T_DETAIL_KEYS].value = put(a, str_from(s->sorted, s->sorted_n));
 }
 
