@@ -1,9 +1,12 @@
 /* Heap memory: abort rather than NULL, and a countdown for tests. */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { LARGE = 512 * 1024 };
 
 static unsigned fail_at;
 
@@ -14,6 +17,13 @@ static void *never_null(void *p)
         abort();
     }
     return p;
+}
+
+void mem_large_apart(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE);
+#endif
 }
 
 void *mem_new(size_t n)

@@ -20,6 +20,11 @@ void *mem_try(size_t n);                  /* zeroed, or NULL */
 /* The n-th mem_try() from now fails; 0: none. */
 void mem_fail_at(unsigned n);
 
+/* Once, at the start: large pieces come from the system and go back to it when they are freed. glibc
+ * would move its limit up with the first large piece that is freed, and a process that once held many
+ * would keep their memory for ever. */
+void mem_large_apart(void);
+
 /* For ATH_CLEANUP on a char *. */
 void mem_freep(char **p);
 
