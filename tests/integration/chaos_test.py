@@ -2,6 +2,7 @@
 """What breaks while it is used: databases, the server itself, callers, tables. Nobody hangs, nothing is done by half or twice,
 no answer is another request's, and afterwards all is as before."""
 import collections
+import gzip
 import http.client
 import json
 import os
@@ -24,9 +25,9 @@ MARK = "Zq7value"  # stands for what a row holds
 
 
 def raw(method, path, body, more=""):
-    text = json.dumps(body)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = "".join(f"{k}: {v}\r\n" for k, v in HEADERS.items())
-    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}{more}Content-Length: {len(text)}\r\n\r\n{text}".encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}{more}Content-Length: {len(data)}\r\n\r\n".encode() + data
 
 
 def database(lab, schema, **kw):
@@ -189,18 +190,37 @@ class CallersTest(unittest.TestCase):
                 {"column": rng.choice(("id", "n")), "operator": rng.choice(("eq", "neq", "gt", "lt")), "value": i} for _ in range(rng.randint(1, 9))]})
             ask("POST", "/gateway/query", {"query": f"select {i} as a{i}"})
         self.assertEqual(set(statuses), {200})
-        for i in range(600):
+        for i in range(30):  # each waits for a look at the catalogue, in case it has just been made
             ask("POST", "/gateway/fetch", {"table_name": f"invented_{i}"})
             ask("POST", "/gateway/rpc", {"function": f"invented_{i}"})
             ask("GET", f"/invented/{i}", None)
         self.assertEqual(set(statuses), {200, 400, 404})
         metrics = self.server.get("/metrics").body
-        self.assertLess(metrics.count("invented_"), 300)
-        self.assertLess(metrics.count("\n"), 20000)
+        self.assertNotIn("invented_", metrics)
         for _ in range(4):
             a = self.ask("POST", "/gateway/query", {"query": "select count(*) as n from pg_prepared_statements"})
             self.assertLess(a.json["data"][0]["n"], 300)
         c.close()
+
+    def memory(self):
+        with open(f"/proc/{self.server.process.pid}/status") as f:
+            return next(int(line.split()[1]) // 1024 for line in f if line.startswith("VmRSS"))
+
+    @unittest.skipIf(b"__asan_init" in open(executable(), "rb").read(), "the sanitizer keeps what was freed")
+    def test_memory_comes_back_from_bodies_that_were_never_finished(self):
+        body = gzip.compress(b"[" + b" " * 2_000_000 + b"]")
+        before, most = self.memory(), 0
+        for _ in range(2):
+            callers = []
+            for _ in range(150):
+                callers.append(socket.create_connection(("127.0.0.1", self.server.port), timeout=30))
+                callers[-1].sendall(raw("POST", "/gateway/fetch", body, "Content-Encoding: gzip\r\n")[:-20])
+            time.sleep(0.5)
+            most = max(most, self.memory())
+            for s in callers:
+                s.close()
+        self.assertGreater(most, before + 50, "bodies were not read")
+        wait_for("the memory is given back", 15, lambda: self.memory() < before + 40)
 
     def test_a_target_may_be_long(self):
         a = self.ask("GET", f"/rest/v1/plain?id=in.({','.join(str(i) for i in range(10000, 20000))})", None)
@@ -215,9 +235,8 @@ class ManyDatabasesTest(unittest.TestCase):
         self.lab = Lab()
         self.addCleanup(self.lab.__exit__)
         self.pg = self.lab.postgres(settings=["max_connections=40"])
+        self.pg.run("create view who as select current_database()::text as n", "template1")
         self.pg.run("".join(f"create database d{i};\n" for i in range(self.CLIENTS)))
-        for i in range(self.CLIENTS):
-            self.pg.run(f"create table who (n text); insert into who values ('d{i}')", f"d{i}")
         self.other = {name: self.lab.postgres(tcp=True) for name in ("hangs", "down")}
         for pg in self.other.values():
             pg.run("create table who (n text); insert into who values ('x')")
@@ -269,7 +288,7 @@ class ManyDatabasesTest(unittest.TestCase):
             threads = [threading.Thread(target=self.calls, args=(ends, seen, n, wrong)) for n in [names] * 6 + [["down"]] * 2 + [["hangs"]] * 12]
             for t in threads:
                 t.start()
-            time.sleep(9)
+            time.sleep(8)
             self.assertLessEqual(int(self.pg.run("select count(*) from pg_stat_activity where datname like 'd%'")), 24)
         finally:
             self.stop_processes(signal.SIGCONT)
