@@ -209,8 +209,8 @@ static int bind_target(struct dp *dp, struct dp_write *w)
 
 /* ---- the whole ---- */
 
-/* Clients that filter on "resource_id" send it as a condition, too; unless the table has a column of
- * that name, it means the same one there. */
+/* Clients that filter on "resource_id" send it as a condition, too; unless the table has a column
+ * of that name, it means the same one there. */
 static void bind_id_conditions(const struct dp *dp, const ath_relation *r, const struct dp_write *w)
 {
     if (dp_column(dp, r, ATH_S("resource_id")))
