@@ -149,6 +149,19 @@ class CallersTest(unittest.TestCase):
             a = self.ask("POST", "/gateway/query", {"query": "select current_setting('application_name') as name, to_regclass('pg_temp.left_over')::text as t"})
             self.assertEqual(a.json["data"], [{"name": "athena", "t": None}])
 
+    def test_who_leaves_an_insert_window_inserts_nothing(self):
+        callers = [socket.create_connection(("127.0.0.1", self.server.port), timeout=30) for _ in range(16)]
+        for i, s in enumerate(callers):
+            s.sendall(raw("PUT", "/gateway/insert", {"table_name": "plain", "insert_body": {"id": 100 + i}}, "X-Athena-Insert-Window: 1500\r\n"))
+        time.sleep(0.5)
+        for s in callers[:8]:
+            s.close()
+        for s in callers[8:]:
+            self.assertIn(b"200 OK", s.recv(4096)[:20])
+            s.close()
+        held = self.pg.run("delete from plain where id >= 100 returning id", "app").split()
+        self.assertEqual(sorted(held), [str(i) for i in range(108, 116)])
+
     def test_logs_and_metrics_hold_no_values(self):
         """G-21: what PostgreSQL quotes of values, rows and SQL is for the caller; operators read its code and its kind."""
         asks = [("POST", "/gateway/fetch", {"table_name": "users", "where": {"id": MARK}}),
