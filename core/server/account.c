@@ -24,7 +24,8 @@ struct account {
     const struct route *route; /* NULL: unmatched */
     const struct shape *shape; /* of its details; NULL: it is no operation */
     const char *group;
-    int status;
+    int status;           /* that the caller has got */
+    int judged;           /* what it came to: that, unless it broke behind its head */
     uint64_t duration_ns; /* until the answer began */
     bool span;            /* does the filter show the prefix? */
     struct log_draft draft;
@@ -61,6 +62,13 @@ static int final_status(const struct req *r)
     return r->ending == REQ_TIMED_OUT ? 504 : r->ending == REQ_CLIENT_LEFT ? 499 : 500;
 }
 
+static int judged_status(const struct req *r, int status)
+{
+    if (unlikely(r->ending == REQ_CUT) && r->err.rc)
+        return (int)err_entry(&r->err)->status;
+    return status;
+}
+
 static uint64_t later(uint64_t from, uint64_t to)
 {
     return to > from ? to - from : 0;
@@ -76,6 +84,7 @@ static void account_fill(struct account *a, struct req *r)
     a->route = r->match.route;
     a->group = a->route ? a->route->group : route_group(req_asked_path(r));
     a->status = final_status(r);
+    a->judged = judged_status(r, a->status);
     a->duration_ns = later(r->mark[MARK_FIRST_BYTE], answered);
     a->span = log_wants(ATH_INFO, http_source);
     a->shape = a->route && a->route->def.operation ? shape_of(a) : NULL;
@@ -620,7 +629,7 @@ static void fill_fields(ath_fact *fact, struct account *a)
     fact[T_FAMILY].value = a->shape->family;
     fact[T_OPERATION].value = a->shape->operation;
     fact[T_STATUS].value = a->status_text;
-    fact[T_OUTCOME].value = outcome_of(a->status);
+    fact[T_OUTCOME].value = outcome_of(a->judged);
     fact[T_DURATION].value = number(a, a->duration_ns / 1000000u);
     fact[T_ROUTE].value = a->shape->pattern;
     fact[T_KEY].value = put(a, r->who.public_id);
@@ -670,7 +679,7 @@ static size_t text_room(const struct account *a)
 
 static void write_events(struct account *a)
 {
-    int level = a->status >= 500 ? ATH_ERROR : a->status >= 400 ? ATH_WARN : ATH_INFO;
+    int level = a->judged >= 500 ? ATH_ERROR : a->judged >= 400 ? ATH_WARN : ATH_INFO;
     int trace_level = level == ATH_WARN ? ATH_INFO : level;
     bool line = log_takes(level, http_source, line_name);
     bool trace = a->shape && a->shape->traced && log_takes(trace_level, trace_source, trace_name);
@@ -709,7 +718,7 @@ static struct metric_operation operation_of(const struct account *a)
  * its own. Apart from the others, who are many. */
 static __attribute__((cold, noinline)) void account_called(struct account *a)
 {
-    int level = a->status >= 500 ? ATH_ERROR : ATH_INFO;
+    int level = a->judged >= 500 ? ATH_ERROR : ATH_INFO;
     struct metric_operation operation;
 
     if (!a->shape)

@@ -87,6 +87,29 @@ class UnderLoadTest(unittest.TestCase):
         metrics = server.get("/metrics").body
         self.assertIn("athena_http_in_flight_requests_total 1\n", metrics)
 
+    def test_an_answer_that_the_database_cut_is_an_error_for_operators(self):
+        self.pg.run("create table long as select i as id, repeat('x', 500) as body from generate_series(1, 30000) i", "app")
+        server = self.lab.athena({"app": self.pg.uri("app")})
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            s.sendall(raw("POST", "/gateway/fetch", {"table_name": "long", "limit": 30000}))
+            head = s.recv(1000)
+            self.assertIn(b"200 OK", head)
+            time.sleep(0.2)
+            self.pg.stop("immediate")
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            last = b""
+            while piece := s.recv(1 << 20):
+                last = (last + piece)[-5:]
+        self.assertNotEqual(last, b"0\r\n\r\n", "half an answer that looks whole")
+
+        def logged():
+            with open(f"{server.logs}/error.log") as f:
+                return [line for line in f if "gateway_trace" in line]
+        wait_for("it is in error.log", 10, logged)
+        for part in ("status_code=200", 'outcome="server_error"', "error_code=connection_error", "ending=cut"):
+            self.assertIn(part, logged()[0])
+
     def again(self, server, number):
         server.process.send_signal(number)
         status = server.process.wait(40)
