@@ -315,6 +315,8 @@ def url_term(t, rng):
     name, op, rest = text.split(".", 2)
     if op != "in":
         rest = unquoted(t, op)
+    if not isinstance(rest, str):
+        raise Cannot            # a list has no words outside of in.(...)
     return urllib.parse.quote(name) + "=" + urllib.parse.quote(("not." if negated else "") + op + "." + rest, safe="")
 
 
