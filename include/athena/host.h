@@ -56,8 +56,10 @@ typedef struct {
     const ath_req_api    *req;
     const ath_pg_api     *pg;
     const ath_job_api    *job;
-    /* An outgoing request: d->status, d->header, d->bytes or d->stream. A status of 400 and more is
-     * no failure; ATH_E_UPSTREAM: no answer; ATH_E_DENIED: an address that flags refuse. */
+    /* An outgoing request: d->status, d->header, d->bytes or d->stream, whose reader sets the pace. A
+     * status of 400 and more is no failure; ATH_E_UPSTREAM: no answer; ATH_E_DENIED: an address that
+     * flags refuse; ATH_E_TOO_LARGE: over max_body. What says how a connection carries the bytes
+     * (content-length, connection ...) is no header that may be given. */
     ATH_OP(fetch, const ath_fetch *f);
     /* The table of a service that the plugin's note lists in its needs; from `init` on, on any
      * thread. NULL: nobody offers it (`?need`), or it was not listed. */

@@ -14,7 +14,9 @@ typedef int  ath_handler(ath_req *r, ath_err *e);
 enum {
     ATH_HTTP_STREAM = 1,         /* the answer's body as d->stream; else whole, as d->bytes */
     ATH_HTTP_PUBLIC = 2,         /* refuse private and link-local addresses */
-    ATH_HTTP_FOLLOW = 4          /* follow redirects, each checked again */
+    ATH_HTTP_FOLLOW = 4,         /* follow redirects, each checked again */
+    ATH_HTTP_SELF   = 8          /* of call, by a task that is below no request: with the rights of the
+                                  * administrators' key */
 };
 
 typedef struct {                 /* a request to somebody (fetch) or to our own routes (call) */
@@ -28,7 +30,11 @@ typedef struct {                 /* a request to somebody (fetch) or to our own 
     const ath_pair *header;
     uint32_t header_count;
     uint32_t timeout_ms;         /* 0: what is left of the task's deadline */
-    ath_str  as;                 /* of call: with the rights of this key (its public id) */
+    ath_str  as;                 /* of call: with the rights of this key (its public id); see there */
+    uint32_t stall_ms;           /* of fetch: ATH_E_TIMEOUT when for so long no byte moves either way,
+                                  * though neither the body's stream nor the answer's is what it waits
+                                  * for; 0: never */
+    uint32_t pad;
 } ath_fetch;
 
 enum {                           /* what is known about the caller */
@@ -79,7 +85,17 @@ typedef struct {
      * f->as: d->status, d->header, d->bytes or d->stream. Of a request's headers those go along that
      * say who asks (keys, client, addresses, ids, host), unless f->header has them; all others must
      * be given. d->bytes lives as long as `t`; with ATH_HTTP_STREAM an answer that is whole anyway
-     * comes as d->bytes, too. In a command it goes over HTTP to --url. */
+     * comes as d->bytes, too.
+     *   Any task may call, on any loop; where nothing listens the routes of the loaded plugins are
+     * there all the same. A task below no request (a job, a tick) is nobody: its call passes where
+     * nobody needs a key. With f->as it is whoever has that key, as the key store knows it now: an
+     * unknown, revoked or expired one is refused as it would be of a request, what the headers say
+     * of keys and sessions is not looked at, and lists of addresses do not apply, since the caller is
+     * not there. With ATH_HTTP_SELF it is an administrator: for what the server does of its own
+     * accord, never on behalf of somebody. Such calls spend no rate limits and no budgets.
+     *   In a command it goes over HTTP to --url (else ATHENA_URL, else localhost
+     * and the configured port), with --admin-key (else ATHENA_ADMIN_KEY, else the configured key) as
+     * X-Athena-Key unless f->header has one. */
     ATH_OP(call, const ath_fetch *f);
     /* In ath_routes.before only: who passes the key check of the request's route is refused with what
      * is in `e` (copied); who does not learns nothing of it. */

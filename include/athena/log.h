@@ -45,9 +45,11 @@ enum {
 };
 enum {
     ATH_EV_KEEP = 1,             /* must not be lost: spilled to disk rather than dropped */
-    ATH_EV_KEYS = 2              /* the host's alone: the keys live as long as the process, so
+    ATH_EV_KEYS = 2,             /* the host's alone: the keys live as long as the process, so
                                   * a pointer that a sink has seen is the same key again; all its
                                   * texts together are shorter than ATH_EV_KEYS_TEXT */
+    ATH_EV_ROW  = 4              /* a row of a table, a fact for each column (p NULL: null): only
+                                  * for sinks that name the event, never for those that take "*" */
 };
 
 enum { ATH_EV_KEYS_TEXT = 32768 };

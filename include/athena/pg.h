@@ -6,6 +6,10 @@
  * values are parameters, always.
  *
  * A transaction with decisions in between holds a session: `open`, queries on it, `close`.
+ *
+ * A COPY ... FROM STDIN is the last statement of its trip, and one transaction with those before it.
+ * It takes as long as its task, or `timeout_ms`. When a row is refused, or the writer of `from` fails,
+ * nothing of the trip has happened; of a refused row the error has the "line".
  */
 #ifndef ATHENA_PG_H
 #define ATHENA_PG_H
@@ -23,9 +27,14 @@ enum {                           /* of a statement, or of a query for all of its
     ATH_PG_SERIALIZABLE = 32,    /* isolation: serializable */
     ATH_PG_RAW          = 64,    /* a caller's own SQL: cleaned up behind it */
     ATH_PG_ROWS         = 128,   /* rows come in pieces: ask with `more` */
-    ATH_PG_COPY         = 256,   /* COPY: sends `from`, or gives d->stream */
-    ATH_PG_FENCED       = 512,   /* of a job: commits only while its lease is held */
-    ATH_PG_OWN          = 1024   /* of `open`: a new connection, not the pool's */
+    ATH_PG_COPY         = 256,   /* the last one is COPY ... FROM STDIN: sends `from` */
+    ATH_PG_FENCED       = 512,   /* of a job, on its loop: commits only while its lease is held; else
+                                  * "lease_lost". On the control plane by the row of the job itself,
+                                  * elsewhere by our clock: it ends there before the lease may */
+    ATH_PG_OWN          = 1024,  /* of `open`: a new connection, not the pool's */
+    ATH_PG_COMMITTED    = 2048,  /* isolation: read committed, whatever the database's default is */
+    ATH_PG_OPERATOR     = 4096   /* `uri` is an operator's, not a caller's: it may lead anywhere and say
+                                  * all that libpq knows; the server's own limit for statements is off */
 };
 
 typedef struct {
@@ -46,7 +55,7 @@ typedef struct {                 /* one trip to one database */
     const ath_pair *set;         /* settings, for this transaction only; quoted by the host */
     uint32_t set_count;
     uint32_t timeout_ms;         /* 0: what is left of the task's deadline */
-    ath_stream *from;            /* what COPY ... FROM STDIN sends */
+    ath_stream *from;            /* what COPY ... FROM STDIN sends, of the task or one above it */
 } ath_query;
 
 /* A column of a result; frozen. name is borrowed from the rows. */
@@ -61,7 +70,8 @@ typedef struct {
 /* Errors of operations: the database's own are mapped once to codes (unique_violation is
  * ATH_E_CONFLICT and so on; ath_err_api.get(e, "sqlstate")); ATH_E_UPSTREAM: no connection;
  * ATH_E_TIMEOUT: waited for a connection or an answer past the deadline; the statement is then
- * cancelled in the server. */
+ * cancelled in the server. What has a "sqlstate" was refused, so nothing of it has happened; of
+ * a COPY that failed without one, "outcome" is "none" or "unknown". */
 typedef struct {
     uint32_t size, pad;
     /* d->rows: the first statement's result; d->count: rows that it returned or changed. Failed,

@@ -26,6 +26,7 @@ typedef struct {
      * Also ends one that another task reads, which is how a task waits for something. */
     void (*end)(ath_stream *s, int rc);
     uint64_t (*moved)(const ath_stream *s);                 /* bytes that the reader has taken */
+    ath_stream *(*of)(ath_task *t, ath_str b);              /* these bytes, copied, and its end */
 } ath_stream_api;
 
 /* clang-format on */

@@ -60,7 +60,8 @@ enum {
     ATH_CHILD_OUT  = 2,          /* its stdout is a stream; else its lines go to `line` */
     ATH_CHILD_SELF = 4,          /* argv[0] is this very program */
     ATH_CHILD_KEEP = 8,          /* may outlive us; else it dies with us */
-    ATH_CHILD_SHOW = 16          /* of a command: our terminal, our folder */
+    ATH_CHILD_SHOW = 16,         /* of a command: our terminal, our folder */
+    ATH_CHILD_WHOLE = 32         /* what it has started itself dies with us, too */
 };
 
 /* It runs in the task's private folder, in a process group of its own, with no descriptors but its
@@ -87,7 +88,9 @@ typedef struct {
     ath_run *run;                /* its first step, on its loop */
     void    *arg;
     ath_task *beside;            /* of begin, called by this task's code: on its loop and for its
-                                  * client, but outliving it; NULL: on a work loop, for none */
+                                  * client, but outliving it; NULL: on a work loop, for `client` */
+    ath_str  client;             /* of begin without `beside`: by name; empty, or nobody has that
+                                  * name: for none */
 } ath_fork;
 
 /* ---- the tables ---- */
