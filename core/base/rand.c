@@ -51,17 +51,9 @@ uint64_t rand_u64(void)
 
 void rand_uuid(char ret[UUID_TEXT])
 {
-    char digits[32];
+    uint64_t high = rand_u64();
 
-    str_put_hex(digits, (rand_u64() & ~(uint64_t)0xF000) | 0x4000);                 /* version 4 */
-    str_put_hex(digits + 16, (rand_u64() & ~((uint64_t)3 << 62)) | (uint64_t)2 << 62); /* variant */
-    memcpy(ret, digits, 8);
-    memcpy(ret + 9, digits + 8, 4);
-    memcpy(ret + 14, digits + 12, 4);
-    memcpy(ret + 19, digits + 16, 4);
-    memcpy(ret + 24, digits + 20, 12);
-    ret[8] = ret[13] = ret[18] = ret[23] = '-';
-    ret[36] = 0;
+    uuid_put(high, rand_u64(), ret);
 }
 
 /* One of another length is compared with itself, so that the time depends on `given` alone. */

@@ -7,7 +7,7 @@
 
 #include <athena/plugin.h>
 
-enum { UUID_TEXT = 37 }; /* 36 characters and the NUL */
+#include "lib/uuid.h"
 
 /* Bytes for secrets and keys, from the kernel. Aborts if it has none. */
 void rand_secret(void *ret, size_t n);
