@@ -471,7 +471,10 @@ static char **make_argv(ath_arena *a, const ath_child *c, const char *self, cons
     list = arena_alloc(a, (n + 5) * sizeof(*list));
     list[0] = self;
     list[1] = "--as-child";
-    list[2] = c->flags & ATH_CHILD_KEEP ? "keep" : arena_printf(a, "parent=%d", (int)getpid()).p;
+    list[2] = c->flags & ATH_CHILD_KEEP
+                  ? "keep"
+                  : arena_printf(a, "parent=%d%s", (int)getpid(),
+                                 c->flags & ATH_CHILD_WHOLE ? ",whole" : "").p;
     list[3] = program;
     for (size_t i = 0; i < n; i++)
         list[4 + i] = c->argv[i];

@@ -22,7 +22,8 @@
  *
  * OPTIONS is a list between commas: parent=PID (end at once when it is not our parent any more),
  * keep (may outlive it), user=NAME (drop to it, with its groups), death=SIGNAL (instead of KILL when
- * the parent dies). A command that drops privileges starts itself so, with ATH_CHILD_SELF. */
+ * the parent dies), whole (stay beside the tool, and end its process group when the parent dies: what the
+ * tool has started is nobody's child of ours, so no such signal reaches it). A command that drops privileges starts itself so, with ATH_CHILD_SELF. */
 int child_shim(int argc, char **argv);
 
 #endif

@@ -346,18 +346,31 @@ static void begun_start(void *arg)
     task_run(&b->task, b->run, b->arg);
 }
 
-void task_begin(ath_self *self, ath_loop *l, const ath_fork *f)
+static void begin(ath_self *self, ath_loop *l, struct db_client *client, const ath_fork *f)
 {
     struct begun *b = MEM_NEW(struct begun);
 
     b->self = self;
-    b->loop = f->beside ? f->beside->loop : l ? l : task_work_loop();
-    b->client = f->beside ? f->beside->client : NULL;
+    b->loop = l ? l : task_work_loop();
+    b->client = client;
     b->run = f->run;
     b->arg = f->arg;
     b->timeout_ms = f->timeout_ms;
     atomic_fetch_add(&on_the_way, 1);
     loop_post(b->loop, begun_start, b);
+}
+
+void task_begin(ath_self *self, ath_loop *l, const ath_fork *f)
+{
+    if (f->beside)
+        begin(self, f->beside->loop, f->beside->client, f);
+    else
+        begin(self, l, NULL, f);
+}
+
+void task_begin_for(ath_self *self, struct db_client *client, const ath_fork *f)
+{
+    begin(self, NULL, client, f);
 }
 
 /* ---- the work loops ---- */

@@ -12,16 +12,19 @@
  */
 #include "io/loop.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "io/io_priv.h"
+#include "lib/text.h"
 
 enum { TICK_MS = 250, MOST_ROUNDS = 64 };
 
@@ -228,6 +231,26 @@ const char *loop_busy(const ath_loop *l, uint64_t *ret_changes)
     return atomic_load_explicit(&l->running, memory_order_acquire);
 }
 
+/* /proc/self/task/N/schedstat: ns that it ran, ns that it waited, how often it ran. */
+uint64_t loop_waited_ns(ath_loop *l)
+{
+    char path[64], text[96];
+    uint64_t waited = 0;
+    ath_str rest, one;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat", atomic_load(&l->tid));
+    if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        return 0;
+    n = read(fd, text, sizeof(text));
+    close(fd);
+    rest = str_from(text, n > 0 ? (size_t)n : 0);
+    if (str_next(&rest, ' ', &one) && str_next(&rest, ' ', &one))
+        str_u64(one, &waited);
+    return waited;
+}
+
 /* ---- life ---- */
 
 static void handles_init(ath_loop *l)
@@ -308,6 +331,7 @@ static void *thread_main(void *arg)
     ath_loop *l = arg;
 
     pthread_setname_np(pthread_self(), l->name);
+    atomic_store(&l->tid, gettid());
     loop_run(l);
     return NULL;
 }

@@ -22,8 +22,8 @@
 enum loop_kind { LOOP_CONTROL = 1, LOOP_HTTP, LOOP_WORK };
 
 /* Core rooms that keep something per loop. */
-enum loop_slot { LOOP_SLOT_IO, LOOP_SLOT_HTTP, LOOP_SLOT_DB, LOOP_SLOT_CACHE, LOOP_SLOT_PLUGIN, LOOP_SLOT_SERVER,
-                 LOOP_SLOTS };
+enum loop_slot { LOOP_SLOT_IO, LOOP_SLOT_HTTP, LOOP_SLOT_DB, LOOP_SLOT_CLIENT, LOOP_SLOT_CACHE, LOOP_SLOT_AUTH,
+                 LOOP_SLOT_PLUGIN, LOOP_SLOT_SERVER, LOOP_SLOTS };
 
 enum { LOOP_MAGIC = 0x10074c01 };
 
@@ -49,6 +49,7 @@ struct ath_loop {
     atomic_uint_fast64_t lag_ns; /* how late the last tick was */
     atomic_uint_fast64_t tick_ns; /* clock_ns() of the last tick: every 250 ms unless it is stuck */
     atomic_uint_fast64_t turns;
+    atomic_int tid;              /* of its thread; 0: it does not run yet */
     struct list deferred;
     struct loop_posts *posts;    /* private to loop.c */
     struct wheel *wheel;         /* private to deadline.c */
@@ -86,6 +87,10 @@ static inline uint64_t loop_now_ms(ath_loop *l)
  * long as the process. */
 const char *loop_enter(ath_loop *l, const char *label);
 void loop_leave(ath_loop *l, const char *before);
+
+/* How long the loop's thread has waited for a processor to run on since its start, by the kernel's
+ * account; 0: it keeps none. Any thread, while the loop is there; three system calls. */
+uint64_t loop_waited_ns(ath_loop *l);
 
 /* For the watchdog, any thread: the label of what runs; NULL: nothing with a label. As long as
  * *ret_changes stays the same from call to call, it is the same piece of work. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "io/child.h"
@@ -19,7 +20,7 @@ enum { FAILED = 127, FIRST_FREE_FD = 3 };
 struct shim {
     int64_t parent, death;
     const char *user;
-    bool keep;
+    bool keep, whole;
 };
 
 static int shim_fail(const char *what, const char *name)
@@ -41,6 +42,8 @@ static bool shim_options(struct shim *s, char *text)
             continue;
         if (str_is(piece, "keep"))
             s->keep = true;
+        else if (str_is(piece, "whole"))
+            s->whole = true;
         else if (str_starts(piece, "user="))
             s->user = piece.p + 5;
         else
@@ -78,8 +81,68 @@ static void plain_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* ---- the whole group ---- */
+
+/* Ends as the tool has. */
+static int end_like(int status)
+{
+    sigset_t own;
+
+    if (!WIFSIGNALED(status))
+        return WEXITSTATUS(status);
+    sigemptyset(&own);
+    sigaddset(&own, WTERMSIG(status));
+    raise(WTERMSIG(status));
+    sigprocmask(SIG_UNBLOCK, &own, NULL);
+    return 128 + WTERMSIG(status);
+}
+
+/* Beside the tool, with none of its descriptors, until it ends or our parent dies. What is sent to the
+ * group is for the tool alone, but for KILL. */
+static int stay(pid_t tool, const sigset_t *awaited)
+{
+    int status;
+
+    close_range(0, ~0u, 0);
+    for (;;) {
+        int sig = sigwaitinfo(awaited, NULL);
+        if (sig == SIGUSR1)
+            kill(0, SIGKILL);
+        if (sig == SIGCHLD && waitpid(tool, &status, WNOHANG) == tool)
+            return end_like(status);
+    }
+}
+
+/* Returns in the tool's process: 0. In the other one: the status to exit with, behind the tool's end. */
+static int part(const struct shim *s, int *ret_status)
+{
+    sigset_t awaited, none;
+    pid_t tool;
+
+    sigfillset(&awaited);
+    sigprocmask(SIG_SETMASK, &awaited, NULL);
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGCHLD);
+    sigaddset(&awaited, SIGUSR1);
+    prctl(PR_SET_PDEATHSIG, SIGUSR1);
+    if (s->parent && getppid() != s->parent) {
+        *ret_status = FAILED;
+        return 1;
+    }
+    tool = fork();
+    if (tool > 0) {
+        *ret_status = stay(tool, &awaited);
+        return 1;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    return tool < 0 ? -1 : 0;
+}
+
 int child_shim(int argc, char **argv)
 {
+    int status;
     struct shim s = { .death = SIGKILL };
 
     if (argc < 5 || !shim_options(&s, argv[2])) {
@@ -89,7 +152,11 @@ int child_shim(int argc, char **argv)
     plain_signals();
     if (s.user && drop_to(s.user) < 0)
         return shim_fail("become user", s.user);
-    if (!s.keep) { /* after the user: a change of credentials forgets it */
+    if (s.whole) {
+        int rc = part(&s, &status);
+        if (rc)
+            return rc > 0 ? status : shim_fail("start", argv[3]);
+    } else if (!s.keep) { /* after the user: a change of credentials forgets it */
         prctl(PR_SET_PDEATHSIG, s.death);
         if (s.parent && getppid() != s.parent)
             return FAILED; /* it died before the line above */

@@ -27,6 +27,7 @@ struct tie {
 
 struct owner {          /* in the arena of the task that owns the stream */
     ath_stream *stream; /* NULL: moved on */
+    const ath_task *task;
 };
 
 struct piece {
@@ -139,6 +140,7 @@ static void own(ath_stream *s, ath_task *t)
 {
     s->owner = ARENA_NEW(&t->arena, struct owner);
     s->owner->stream = s;
+    s->owner->task = t;
     arena_own(&t->arena, s->owner, stream_free);
     tie_to(&s->owned, t, s);
 }
@@ -311,6 +313,15 @@ ath_stream *stream_open(ath_task *t, size_t limit)
     return s;
 }
 
+ath_stream *stream_of(ath_task *t, ath_str b)
+{
+    ath_stream *s = stream_open(t, b.n);
+
+    stream_push(s, b);
+    stream_end(s, 0);
+    return s;
+}
+
 void stream_move(ath_stream *s, ath_task *to)
 {
     s->owner->stream = NULL;
@@ -365,6 +376,15 @@ void stream_consume(ath_stream *s, stream_data *data, void *impl)
     s->data_impl = impl;
     s->tell = s->n > 0 || s->ended;
     changed(s);
+}
+
+bool stream_may_consume(const ath_stream *s, const ath_task *t)
+{
+    if (s->magic != MAGIC || s->loop != t->loop || s->reader || s->data)
+        return false;
+    while (t && t != s->owner->task)
+        t = t->parent;
+    return t != NULL;
 }
 
 static void make_room(ath_stream *s, size_t n)

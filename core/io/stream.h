@@ -28,6 +28,7 @@ struct stream_producer {
 typedef void stream_data(ath_stream *s, void *impl);
 
 ath_stream *stream_open(ath_task *t, size_t limit);      /* 0: 64 KiB */
+ath_stream *stream_of(ath_task *t, ath_str b);           /* these bytes, copied, and no more */
 int stream_read(ath_task *t, ath_stream *s, ath_then *then, void *arg, ath_err *e);
 int stream_write(ath_task *t, ath_stream *s, ath_str b, ath_then *then, void *arg, ath_err *e);
 void stream_end(ath_stream *s, int rc);
@@ -41,6 +42,9 @@ void stream_close(ath_stream *s, int rc);
  * side lets go, which it must before its `impl` goes. */
 void stream_produce(ath_stream *s, const struct stream_producer *p, void *impl);
 void stream_consume(ath_stream *s, stream_data *data, void *impl);
+
+/* Whether the core may read it for an operation of `t`: it lives for as long, and nobody reads it. */
+bool stream_may_consume(const ath_stream *s, const ath_task *t);
 
 void stream_push(ath_stream *s, ath_str b);              /* copies */
 bool stream_full(const ath_stream *s);

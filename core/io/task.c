@@ -271,9 +271,28 @@ void task_cancel_all(ath_loop *l)
 
     list_take(&batch, &on_loop(l)->roots);
     while ((node = list_pop(&batch))) {
+        ath_task *t = list_entry(node, ath_task, sibling);
         list_push(&on_loop(l)->roots, node);
-        task_cancel(list_entry(node, ath_task, sibling));
+        if (!t->type->apart)
+            task_cancel(t);
     }
+}
+
+static uint32_t count_top(struct list *tasks, const struct db_client *client)
+{
+    uint32_t n = 0;
+
+    list_each (node, next, tasks) {
+        ath_task *t = list_entry(node, ath_task, sibling);
+        n += t->type->top && t->client == client && !t->ended && !t->gone;
+        n += count_top(&t->children, client);
+    }
+    return n;
+}
+
+uint32_t task_count_top(ath_loop *l, const struct db_client *client)
+{
+    return count_top(&on_loop(l)->roots, client);
 }
 
 void task_done(ath_task *t, const ath_done *result)

@@ -45,6 +45,7 @@ struct task_type {
      * the task is freed. NULL: it is never reported. */
     void (*report)(ath_task *t);
     bool top;                    /* what a root is: a request, also one below another task */
+    bool apart;                  /* task_cancel_all() leaves it: whoever began it ends it */
 };
 
 struct ath_task {
@@ -153,8 +154,12 @@ ath_str task_dir(ath_task *t);
 /* A task without parent on `l`, from any thread. `loops` is process-wide: task_loops() names the
  * work loops that begin and fork-spread choose from, in turn. */
 void task_begin(ath_self *self, ath_loop *l, const ath_fork *f);
+void task_begin_for(ath_self *self, struct db_client *client, const ath_fork *f); /* on a work loop */
 void task_loops(ath_loop *const *work, uint32_t n);
 ath_loop *task_work_loop(void);  /* the next of them */
+
+/* Requests of this loop that hold `client`; on its thread. */
+uint32_t task_count_top(ath_loop *l, const struct db_client *client);
 
 /* Tasks alive in the process, for the drain and for tests. */
 uint64_t task_alive(void);

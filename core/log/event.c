@@ -85,7 +85,8 @@ bool event_copy(struct log_draft *d, const ath_event *from)
     fact = log_draft_event(d, &e, 0);
     for (uint32_t i = 0; i < e.fact_count; i++) {
         fact[i].key = copied(d, fact[i].key);
-        fact[i].value = copied(d, fact[i].value);
+        if (fact[i].value.p || !(e.flags & ATH_EV_ROW)) /* a column may be null */
+            fact[i].value = copied(d, fact[i].value);
     }
     return true;
 }

@@ -20,6 +20,36 @@ struct takers {
     bool wanted, alike; /* alike: no sink asked for a name */
 };
 
+bool log_takes_row(ath_str name)
+{
+    unsigned used = atomic_load_explicit(&log_sinks_used, memory_order_relaxed);
+    bool named = false;
+
+    if (!log_rows_wanted())
+        return false;
+    log_enter();
+    for (unsigned i = 0; i < used && !named; i++) {
+        const struct log_sink *s = atomic_load(&log_sinks[i]);
+        named = s && log_sink_names(s, name);
+    }
+    log_leave();
+    return named;
+}
+
+static void takers_find_row(struct takers *t, ath_str name)
+{
+    unsigned used = atomic_load_explicit(&log_sinks_used, memory_order_relaxed);
+
+    t->n = 0;
+    t->wanted = t->alike = false;
+    for (unsigned i = 0; i < used; i++) {
+        struct log_sink *s = atomic_load(&log_sinks[i]);
+        if (s && log_sink_names(s, name))
+            t->sink[t->n++] = s;
+    }
+    t->all = t->n + 1; /* it never goes to standard error */
+}
+
 static void takers_find(struct takers *t, bool wanted, ath_str name)
 {
     unsigned used = atomic_load_explicit(&log_sinks_used, memory_order_relaxed);
@@ -51,10 +81,10 @@ bool log_takes(int level, ath_str source, ath_str name)
     return t.n > 0;
 }
 
-/* The first `n` sinks that take the event get it; what a full queue refuses is let go. */
-static bool push(const struct takers *t, struct event *ev)
+/* The first `n` sinks that take the event get it; what a full queue refuses is let go. Of an event that
+ * nobody takes nothing is read: its block may be gone with the others in it. */
+static bool push(const struct takers *t, struct event *ev, struct block *block)
 {
-    struct block *block = ev->block;
     bool kept = true;
 
     for (unsigned i = 0; i < t->n; i++)
@@ -71,27 +101,30 @@ int log_draft_send(struct log_draft *d)
 {
     struct event *ev = (struct event *)(void *)d->block->at;
     struct takers t[LOG_DRAFT_EVENTS];
+    struct block *block = d->block;
     unsigned refs = 0, n = d->count;
     bool kept = true;
 
     log_enter();
     for (unsigned i = 0; i < n; i++) {
         bool wanted = log_wants((int)ev[i].e.level, ev[i].e.source);
-        if (i && t[i - 1].alike && t[i - 1].wanted == wanted)
+        if (ev[i].e.flags & ATH_EV_ROW)
+            takers_find_row(&t[i], ev[i].e.name);
+        else if (i && t[i - 1].alike && t[i - 1].wanted == wanted)
             t[i] = t[i - 1];
         else
             takers_find(&t[i], wanted, ev[i].e.name);
         refs += t[i].n;
     }
-    atomic_store_explicit(&d->block->refs, refs, memory_order_relaxed);
+    atomic_store_explicit(&block->refs, refs, memory_order_relaxed);
     if (refs == 0) {
         for (unsigned i = 0; i < n; i++)
             if (t[i].all == 0 && log_wants((int)ev[i].e.level, ev[i].e.source))
                 log_stderr(&ev[i].e);
-        block_give_back(d->block);
+        block_give_back(block);
     }
     for (unsigned i = 0; refs && i < n; i++)
-        kept &= push(&t[i], &ev[i]);
+        kept &= push(&t[i], &ev[i], block);
     log_leave();
     return kept ? 0 : ATH_E_LIMIT;
 }
@@ -100,7 +133,8 @@ int log_event(const ath_event *e)
 {
     struct log_draft d;
 
-    if (!log_takes((int)e->level, e->source, e->name))
+    if (e->flags & ATH_EV_ROW ? !log_takes_row(e->name)
+                              : !log_takes((int)e->level, e->source, e->name))
         return 0;
     return event_copy(&d, e) ? log_draft_send(&d) : ATH_E_LIMIT;
 }

@@ -8,9 +8,11 @@
 #ifndef CORE_LOG_LOG_H
 #define CORE_LOG_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "lib/text.h"
+#include "log/spool.h"
 
 struct block;
 struct log_sink;
@@ -20,9 +22,15 @@ struct log_queue_options {       /* config keys that every sink has */
     uint64_t queue_bytes;        /* of memory that waiting events hold; 0: 64 MiB */
     uint64_t batch;              /* most events per write; 0: 1024 */
     uint64_t flush_ms;           /* an event waits at most this long; 0: 50 */
+    uint64_t wake_events;        /* so many that wait end that; 0: half of the capacity */
+    uint64_t spill_bytes;        /* of a spool on disk; 0: none */
+    /* No key, but the server's: where that is; NULL: nowhere, so there is none. And for what its
+     * events are: events for another target are not this sink's. */
+    const char *spill_folder;
+    uint64_t spill_target;
 };
 
-/* Reads the keys queue_events, queue_bytes, batch and flush_ms out of a plugin's filled config,
+/* Reads the keys queue_events, queue_bytes, batch, flush_ms, wake_events and spill_bytes out of a plugin's filled config,
  * where its table has them: how the keys that every sink has reach the sink's thread. `stride` is
  * field_size. */
 void log_queue_options_of(const ath_field *field, size_t stride, size_t count, const void *config,
@@ -33,9 +41,15 @@ void log_queue_options_of(const ath_field *field, size_t stride, size_t count, c
  * for this layer.
  *
  * When a write fails with ATH_E_RETRY the same batch is given again, after 100 ms to 5 s; any other
- * failure gives the batch up. Both are said once, and once again when writing works again. */
+ * failure gives the batch up. Both are said once, and once again when writing works again.
+ *
+ * With a spool (spool.h) the thread only puts what it takes there, and a second one writes (drain.c);
+ * `taken` then runs beside `write`. A spool that cannot be made is said, and the sink goes on without. */
 int log_sink_start(const char *name, const ath_sink *sink, void *state,
                    const struct log_queue_options *o, struct log_sink **ret, ath_err *e);
+/* It gets no more events; its thread writes those that wait, once each, and ends. */
+void log_sink_finish(struct log_sink *s);
+bool log_sink_finished(const struct log_sink *s);
 void log_sink_stop(struct log_sink *s);  /* writes what waits, closes, joins, frees */
 void log_sinks_reopen(void);             /* USR1: each sink's close, then open, on its thread */
 
@@ -43,9 +57,16 @@ struct log_sink_stats {
     const char *name;
     uint64_t written, dropped, failed, waiting;
     bool paused;                 /* its write fails at the moment */
+    bool spools;
+    struct spool_stats spool;
 };
 /* `failed`: events of batches that the sink gave up. The names live as long as their sinks. */
 size_t log_sink_stats(struct log_sink_stats *ret, size_t most);
+
+/* How long all HTTP loops together have waited for a processor since the start, in ns, and how many
+ * they are: what lies in spools is sent while there are processors for both. Before the first sink;
+ * without it sending never rests. */
+void log_pressure(uint64_t (*fn)(void *arg, uint32_t *ret_loops), void *arg);
 
 /* Directives of RUST_LOG: "info", "target=level", a comma list; the longest target that a source
  * begins with decides, and what none names has the bare level, else only errors ("" too). What
@@ -57,6 +78,15 @@ bool log_wants(int level, ath_str source);
 /* The filter is for sinks that take every event ("*"); a sink that names its events gets those
  * whatever the filter says. log_takes(): is anybody there for such an event? */
 bool log_takes(int level, ath_str source, ath_str name);
+
+/* The same for a row (ATH_EV_ROW). log_rows_wanted() is one look: does any sink name events? */
+bool log_takes_row(ath_str name);
+
+extern atomic_uint log_sinks_named;
+static inline bool log_rows_wanted(void)
+{
+    return atomic_load_explicit(&log_sinks_named, memory_order_relaxed) != 0;
+}
 
 /* 0, or ATH_E_LIMIT when a sink's queue was full and it was not kept there. */
 int log_event(const ath_event *ev);

@@ -131,6 +131,61 @@ static void per_sink(struct buf *b, const char *name, const char *type, const ch
     }
 }
 
+static void per_spool(struct buf *b, const char *name, const char *type, const char *help,
+                      const struct log_sink_stats *s, size_t n, size_t off)
+{
+    metric_head(b, name, type, help);
+    for (size_t i = 0; i < n; i++) {
+        if (!s[i].spools)
+            continue;
+        buf_printf(b, "%s{", name);
+        metric_label(b, "sink", str_of(s[i].name));
+        buf_printf(b, "} %llu\n",
+                   (unsigned long long)*(const uint64_t *)((const char *)&s[i].spool + off));
+    }
+}
+
+static void spool_drops(struct buf *b, const struct log_sink_stats *s, size_t n)
+{
+    static const char name[] = "athena_log_spool_dropped_total";
+
+    metric_head(b, name, "counter", "Events that a sink's spool lost.");
+    for (size_t i = 0; i < n; i++) {
+        const struct {
+            const char *reason;
+            uint64_t n;
+        } why[] = { { "full", s[i].spool.dropped_full },
+                    { "disk", s[i].spool.dropped_disk },
+                    { "torn", s[i].spool.dropped_torn } };
+        for (size_t k = 0; s[i].spools && k < ATH_COUNT(why); k++) {
+            buf_printf(b, "%s{", name);
+            metric_label(b, "sink", str_of(s[i].name));
+            buf_printf(b, ",reason=\"%s\"} %llu\n", why[k].reason, (unsigned long long)why[k].n);
+        }
+    }
+}
+
+static void spools_write(struct buf *b, const struct log_sink_stats *s, size_t n)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++)
+        any |= s[i].spools;
+    if (!any)
+        return;
+#define PER_SPOOL(name, type, help, member)                                                        \
+    per_spool(b, name, type, help, s, n, offsetof(struct spool_stats, member))
+    PER_SPOOL("athena_log_spool_bytes", "gauge", "Bytes that wait in a sink's spool.", bytes);
+    PER_SPOOL("athena_log_spool_events", "gauge", "Events that wait in a sink's spool.", events);
+    PER_SPOOL("athena_log_spool_limit_bytes", "gauge", "Bytes that a spool has room for.", most);
+    PER_SPOOL("athena_log_spool_put_total", "counter", "Events that went into a spool.", put);
+    PER_SPOOL("athena_log_spool_done_total", "counter", "Events that a spool has given out.", done);
+    PER_SPOOL("athena_log_spool_adopted_total", "counter",
+              "Events that earlier processes left, and that were taken over.", adopted);
+#undef PER_SPOOL
+    spool_drops(b, s, n);
+}
+
 void metric_logs_write(struct buf *b)
 {
     struct log_sink_stats s[16];
@@ -146,4 +201,5 @@ void metric_logs_write(struct buf *b)
     PER_SINK("athena_log_rows_waiting", "gauge", "Events in a sink's queue.", waiting);
     PER_SINK("athena_log_sink_paused", "gauge", "Is a sink unable to write?", paused);
 #undef PER_SINK
+    spools_write(b, s, n);
 }
