@@ -44,7 +44,7 @@ struct acceptor {
 struct handoff {
     ath_loop *loop;
     int fd;
-    char peer[INET6_ADDRSTRLEN];
+    struct peer peer;
 };
 
 /* ---- accepting ---- */
@@ -55,25 +55,29 @@ static void handoff_run(void *arg)
     struct http_loop *hl = h->loop->slot[LOOP_SLOT_HTTP];
 
     if (hl)
-        conn_accept(hl, h->fd, h->peer);
+        conn_accept(hl, h->fd, &h->peer);
     else
         close(h->fd);
     free(h);
 }
 
-/* The address without port; empty for a unix socket. IPv4 inside IPv6 is shown as IPv4. */
-static void peer_text(const struct sockaddr_storage *from, char ret[INET6_ADDRSTRLEN])
+/* IPv4 inside IPv6 is shown as IPv4. */
+static void peer_read(const struct sockaddr_storage *from, struct peer *ret)
 {
     const struct sockaddr_in *v4 = (const void *)from;
     const struct sockaddr_in6 *v6 = (const void *)from;
 
-    ret[0] = 0;
-    if (from->ss_family == AF_INET)
-        uv_ip4_name(v4, ret, INET6_ADDRSTRLEN);
-    else if (from->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-        uv_inet_ntop(AF_INET, v6->sin6_addr.s6_addr + 12, ret, INET6_ADDRSTRLEN);
-    else if (from->ss_family == AF_INET6)
-        uv_ip6_name(v6, ret, INET6_ADDRSTRLEN);
+    memset(ret, 0, sizeof(*ret));
+    if (from->ss_family == AF_INET) {
+        memset(ret->address + 10, 0xFF, 2);
+        memcpy(ret->address + 12, &v4->sin_addr, 4);
+    } else if (from->ss_family == AF_INET6) {
+        memcpy(ret->address, &v6->sin6_addr, 16);
+    } else {
+        return;
+    }
+    ret->known = true;
+    ret->n = (uint8_t)address_write(ret->address, ret->text);
 }
 
 static void hand_over(struct acceptor *a, int fd, const struct sockaddr_storage *from)
@@ -82,7 +86,7 @@ static void hand_over(struct acceptor *a, int fd, const struct sockaddr_storage 
 
     h->loop = a->loops[a->turn++ % a->loop_count];
     h->fd = fd;
-    peer_text(from, h->peer);
+    peer_read(from, &h->peer);
     loop_post(h->loop, handoff_run, h);
 }
 

@@ -40,7 +40,7 @@ static void rewrite_path(struct req *r, ath_str value)
         return;
     }
     r->path = arena_str(&r->task.arena, value);
-    r->rewritten = true;
+    r->led = r->rewritten = true;
 }
 
 static void rewrite_query(struct req *r, ath_str value)

@@ -5,7 +5,8 @@
  * taken when it is there (call_answered). An answer that is whole goes to the caller where it lies,
  * once everything below the called request has ended (call_report); its memory then is the
  * caller's. An answer that is a stream is copied piece by piece into a stream of the caller, at the
- * pace of whoever reads that.
+ * pace of whoever reads that. Nothing of this needs a connection, so a task of a work loop calls as
+ * a request does.
  */
 #include "http/call.h"
 
@@ -13,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "http/client.h"
 #include "http/http_priv.h"
 
 enum { PIECE = 16 * 1024 };
@@ -22,6 +24,7 @@ struct call {
     struct op *op;     /* the caller's; NULL: it has been told */
     uint32_t flags, depth;
     uint64_t max_body;
+    struct call_as as;
     ath_stream *from; /* the body comes from there; NULL: `left` is what is left of it */
     ath_str left;
     struct deferred pump;
@@ -40,6 +43,11 @@ void call_routes(const struct http *h)
 static struct call *call_of(struct req *r)
 {
     return r->call;
+}
+
+const struct call_as *call_as(const struct req *r)
+{
+    return &r->call->as;
 }
 
 /* ---- the end ---- */
@@ -420,7 +428,7 @@ static void add_header(struct req *r, ath_str name, ath_str value)
     at->name = arena_str(&r->task.arena, name);
     name_lower((char *)(uintptr_t)at->name.p, at->name.n);
     at->value = arena_str(&r->task.arena, value);
-    r->header_sizes |= SIZE_BIT(name.n);
+    r->header_bits |= name_bit(name);
     if (listed(at->name, transport, ATH_COUNT(transport)))
         r->header_count--;
 }
@@ -451,6 +459,7 @@ static void take_ids(struct exchange *x, const struct req *from)
 
     if (!from) {
         request_ids(x);
+        r->peer = ATH_S("");
         return;
     }
     memcpy(r->id, from->id, sizeof(r->id));
@@ -459,7 +468,7 @@ static void take_ids(struct exchange *x, const struct req *from)
     r->parent_id = arena_str(&r->task.arena, str_of(from->span_id));
     x->trace_flags = exchange_of((struct req *)(uintptr_t)from)->trace_flags;
     r->given_id = arena_str(&r->task.arena, from->given_id);
-    r->peer = arena_str(&r->task.arena, from->peer);
+    request_from(x, &exchange_of((struct req *)(uintptr_t)from)->peer);
 }
 
 static void take_target(struct req *r, const ath_fetch *f)
@@ -497,15 +506,24 @@ static int check(ath_task *t, const ath_fetch *f, const struct req *from, ath_er
         return rc;
     if (!routes)
         return err_raise(e, "feature_unavailable", "this process serves no routes to call");
-    if (f->as.n)
-        return err_raise(e, "feature_unavailable",
-                         "a call with the rights of another key is not possible yet");
+    if (f->flags & ATH_HTTP_SELF && (from || f->as.n))
+        return err_fail(e, ATH_E_BUG, "\"%.*s\" is called by the process itself %s",
+                        STR_ARG(f->url), from ? "below a request" : "and with a key");
     if (from && from->call && from->call->depth >= CALL_DEPTH)
         return err_raise(e, "call_too_deep", "calls of routes by routes are %d deep at \"%.*s\"",
                          CALL_DEPTH, STR_ARG(f->url));
     if (f->url.n == 0 || f->url.p[0] != '/' || !target_is_good(f->url, "#"))
         return err_fail(e, ATH_E_BUG, "\"%.*s\" is no path to call", STR_ARG(f->url));
     return 0;
+}
+
+/* What is called below a request asks as that one does, unless it is said otherwise. */
+static void take_identity(struct call *c, const ath_fetch *f, const struct req *from)
+{
+    bool said = f->as.n || f->flags & ATH_HTTP_SELF || !from || !from->call;
+
+    c->as.key = arena_str(&c->x.req.task.arena, said ? f->as : from->call->as.key);
+    c->as.self = said ? (f->flags & ATH_HTTP_SELF) != 0 : from->call->as.self;
 }
 
 static struct call *call_new(ath_task *t, const ath_fetch *f, const struct req *from)
@@ -526,6 +544,7 @@ static struct call *call_new(ath_task *t, const ath_fetch *f, const struct req *
     c->depth = from && from->call ? from->call->depth + 1 : 1;
     c->flags = f->flags;
     c->max_body = f->max_body ? f->max_body : CALL_BODY;
+    take_identity(c, f, from);
     c->whole = ARENA_BUF(&r->task.arena);
     return c;
 }
@@ -533,11 +552,13 @@ static struct call *call_new(ath_task *t, const ath_fetch *f, const struct req *
 int call_start(ath_task *t, const ath_fetch *f, ath_then *then, void *arg, ath_err *e)
 {
     const struct req *from = req_is(t) ? req_of(t) : NULL;
-    int rc = check(t, f, from, e);
     struct call *c;
     struct req *r;
+    int rc;
 
-    if (rc < 0)
+    if (!routes && client_has_remote())
+        return client_call(t, f, then, arg, e);
+    if ((rc = check(t, f, from, e)) < 0)
         return rc;
     c = call_new(t, f, from);
     r = &c->x.req;

@@ -460,7 +460,7 @@ static void socket_options(const struct http_limits *l, int fd)
         setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
 }
 
-void conn_accept(struct http_loop *hl, int fd, const char *peer)
+void conn_accept(struct http_loop *hl, int fd, const struct peer *peer)
 {
     const struct http_limits *l = &hl->http->limits;
     struct conn *c;
@@ -470,7 +470,7 @@ void conn_accept(struct http_loop *hl, int fd, const char *peer)
         return;
     }
     c = conn_new(hl, fd);
-    memcpy(c->peer, peer, strlen(peer) + 1);
+    c->peer = *peer;
     if (uv_poll_init(&hl->loop->uv, &c->poll, fd) != 0) {
         c->fd = -1;
         conn_close(c);
@@ -480,7 +480,7 @@ void conn_accept(struct http_loop *hl, int fd, const char *peer)
     }
     c->poll.data = c;
     hl->handles++;
-    if (c->peer[0])
+    if (c->peer.known)
         socket_options(l, fd);
     conn_update(c);
 }
@@ -508,7 +508,7 @@ int http_loop_init(ath_loop *l, struct http *h, ath_err *e)
     (void)e;
     hl->loop = l;
     hl->http = h;
-    hl->always = h->timing == TIMING_ALWAYS ? SET_TIMED : 0;
+    hl->always = (h->timing == TIMING_ALWAYS ? SET_TIMED : 0u) | (h->head ? SET_HEAD : 0u);
     list_init(&hl->conns);
     list_init(&hl->spare);
     hl->room = mem_new(READ_ROOM);

@@ -59,9 +59,12 @@ struct http {
     struct http_limits limits;
     struct http_cors cors;
     bool strict_methods;
+    bool routed_later;           /* a path that is no route goes on, up to phase_routed */
     enum http_timing timing;
     /* Rights, on behalf of allow(); NULL: everything is allowed. */
     int (*allow)(struct req *r, const ath_right *right, uint32_t n, ath_err *e);
+    /* Adds header lines to an answer while its head is written; NULL: there are none. */
+    void (*head)(struct req *r, struct buf *b);
     /* Called once per request, after its answer is with the socket or its client has left. */
     void (*account)(struct req *r);
     atomic_uint in_flight, open;
@@ -72,6 +75,7 @@ struct http {
 /* The phases that are http's own; the server lists them among its own. */
 int phase_before(struct req *r, ath_err *e);  /* the hooks */
 int phase_route(struct req *r, ath_err *e);   /* 404, 405 */
+int phase_routed(struct req *r, ath_err *e);  /* 404, 405 of what went on */
 int phase_cors(struct req *r, ath_err *e);    /* answers a preflight */
 int phase_body(struct req *r, ath_err *e);    /* waits until it is there: 413, 400 */
 int phase_handler(struct req *r, ath_err *e); /* plugin code */

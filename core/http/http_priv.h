@@ -70,6 +70,7 @@ enum {
     SET_GZIP = 256,              /* the answer goes out packed */
     SET_VARY = 512,              /* or would, had another client asked */
     SET_TIMED = 1024,            /* the request asks for Server-Timing */
+    SET_HEAD = 4096,             /* http.head adds to the head */
     SET_VARY_BY = 2048,          /* `vary` has more names */
 };
 
@@ -102,7 +103,8 @@ struct exchange {
     bool broken;                 /* the rest of the answer cannot come */
     uint64_t out_end;            /* conn.out_total when all of it was written */
     /* Not cleared for the next request in this place. */
-    char peer[INET6_ADDRSTRLEN], trace_id[33];
+    struct peer peer;
+    char trace_id[33];
     /* Memory that the next request in this place uses again, unless it has grown large. */
     struct buf head;             /* as it came; then cut into texts, each ended by NUL */
     struct buf body;
@@ -143,7 +145,7 @@ struct conn {
     bool dead;                   /* it cannot be written to; conn_flush() ends the connection */
     bool lingering, closed, event_head, event_end;
     uint32_t head_n;             /* bytes of the head so far */
-    char peer[INET6_ADDRSTRLEN];
+    struct peer peer;
 };
 
 static inline struct exchange *exchange_of(struct req *r)
@@ -170,7 +172,7 @@ static inline const struct http_limits *conn_limits(const struct conn *c)
 struct exchange *exchange_new(struct conn *c);
 void exchange_free(struct exchange *x);                   /* by its task: into the spare ones */
 void exchange_done(struct exchange *x, enum req_ending ending); /* unlinks, accounts, lets go */
-void conn_accept(struct http_loop *hl, int fd, const char *peer);
+void conn_accept(struct http_loop *hl, int fd, const struct peer *peer);
 struct conn *conn_open_captured(struct http_loop *hl, struct buf *capture);
 void conn_close_captured(struct conn *c);
 void conn_feed(struct conn *c, const char *p, size_t n);  /* bytes that were read */
@@ -194,6 +196,7 @@ bool target_is_good(ath_str s, const char *but);          /* printable, none of 
 /* phase.c */
 void exchange_enter(struct exchange *x);                  /* its head is complete and sound */
 void request_ids(struct exchange *x);
+void request_from(struct exchange *x, const struct peer *peer);
 void request_run(struct req *r);                          /* its phases, from where it is */
 void conn_start_some(struct conn *c);                     /* those whose turn it is */
 void body_bytes(struct exchange *x, ath_str bytes);

@@ -316,7 +316,7 @@ static int headers_take(struct exchange *x)
     for (uint32_t i = 0; i < x->spans; i++) {
         if (!line_cut(x, &x->span[i], &r->header[i]))
             return 400;
-        r->header_sizes |= SIZE_BIT(r->header[i].name.n);
+        r->header_bits |= name_bit(r->header[i].name);
         if ((status = header_look(x, &r->header[i], &once)) != 0)
             return status;
     }

@@ -42,6 +42,13 @@ static inline void ids_make(struct exchange *x)
     }
 }
 
+void request_from(struct exchange *x, const struct peer *peer)
+{
+    x->peer = *peer;
+    x->req.peer = str_from(x->peer.text, x->peer.n);
+    x->req.peer_address = x->peer.known ? x->peer.address : NULL;
+}
+
 void request_ids(struct exchange *x)
 {
     ids_make(x);
@@ -54,8 +61,7 @@ void exchange_enter(struct exchange *x)
     x->head_done = true;
     x->req.mark[MARK_HEAD] = c->hl->now_ns;
     x->req.http = c->hl->http;
-    memcpy(x->peer, c->peer, sizeof(x->peer));
-    x->req.peer = str_of(x->peer);
+    request_from(x, &c->peer);
     ids_make(x);
     list_push(&c->queue, &x->req.node);
     c->queued++;
@@ -85,7 +91,7 @@ void conn_start_some(struct conn *c)
 {
     bool first = true, safe = true;
 
-    list_each(node, next, &c->queue) {
+    list_each (node, next, &c->queue) {
         struct exchange *x = exchange_at(node);
         safe = safe && x->safe;
         if (!x->started && !first && !safe)
@@ -102,10 +108,13 @@ void req_resume(struct req *r, int rc, const ath_err *e)
 {
     if (!r->waits || r->task.ended || r->task.gone)
         return;
-    if (rc < 0)
+    if (rc < 0) {
         task_end(&r->task, rc, e, NULL);
-    else
-        request_run(r);
+        return;
+    }
+    if (r->task.busy) /* it is gone on with by an operation, and may come to wait for its body */
+        r->task.held = 1;
+    request_run(r);
 }
 
 /* ---- the phases that are http's own ---- */
@@ -145,14 +154,22 @@ int phase_route(struct req *r, ath_err *e)
     struct exchange *x = exchange_of(r);
     const struct route *route;
 
-    router_find(r->http->router, r->method, r->path, &r->task.arena, &r->match);
+    if (unlikely(r->led || r->call)) /* the server chose it */
+        router_find_led(r->http->router, r->method, r->path, &r->task.arena, &r->match);
+    else
+        router_find(r->http->router, r->method, r->path, &r->task.arena, &r->match);
     route = r->match.route;
     if (is_preflight(x))
         return PHASE_NEXT;
     if (!route)
-        return no_route(r, e);
+        return r->http->routed_later ? PHASE_NEXT : no_route(r, e);
     r->task.label = route->label;
     return route->def.flags & ATH_RT_LONG ? PHASE_NEXT : set_deadline(r, x->began_ms, e);
+}
+
+int phase_routed(struct req *r, ath_err *e)
+{
+    return likely(r->match.route != NULL) ? PHASE_NEXT : no_route(r, e);
 }
 
 #define EVERY_METHOD "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT"
@@ -208,6 +225,7 @@ int phase_handler(struct req *r, ath_err *e)
     (void)e;
     r->mark[MARK_HANDLER] = r->conn ? r->conn->hl->now_ns : clock_ns();
     r->task.self = r->match.route->self;
+    r->task.held = 0; /* see req_resume() */
     task_run(&r->task, handler_run, NULL);
     return PHASE_DONE;
 }
@@ -289,8 +307,8 @@ int phase_body(struct req *r, ath_err *e)
             return e->rc;
         x->body_most = packed_most(most);
     }
-    if (most && x->length > x->body_most)
-        return too_large(e, most);
+    if (most && x->length > x->body_most && (!r->call || route_most))
+        return too_large(e, most); /* what peers may send is no limit of ours; what a route says is */
     if (r->match.route->def.flags & ATH_RT_BODY)
         body_stream(x);
     else if (r->call && call_take_body(r))

@@ -193,6 +193,8 @@ static void put_asked(struct buf *b, const struct exchange *x, uint32_t asked)
         buf_lit(b, "content-encoding: gzip\r\n");
     if (asked & SET_TIMED)
         put_timing(b, x);
+    if (asked & SET_HEAD)
+        x->req.http->head((struct req *)(uintptr_t)&x->req, b);
 }
 
 /* Both traces and the request's id: 36 and 32 and 16 characters. */
@@ -252,15 +254,17 @@ static void put_cors(struct buf *b, const struct exchange *x)
                    "X-Athena-Time, X-Athena-Client, X-Athena-Version, X-Athena-Cached, "
                    "X-Athena-Cache-Id, X-Athena-Cache-Key, X-Athena-Cache-Outcome, "
                    "X-Athena-Cache-Source, X-Athena-Count, X-Request-Id, Content-Range, "
-                   "Retry-After, Server-Timing, "
+                   "Retry-After, Server-Timing, X-Athena-Cost, "
                    "traceparent\r\n");
 }
+
+enum { SET_ASKED = SET_VARY | SET_VARY_BY | SET_GZIP | SET_TIMED | SET_HEAD };
 
 void reply_head(struct buf *b, struct exchange *x, bool keep)
 {
     struct req *r = &x->req;
     struct http_loop *hl = r->conn->hl;
-    uint32_t asked = (x->set | hl->always) & (SET_VARY | SET_VARY_BY | SET_GZIP | SET_TIMED);
+    uint32_t asked = (x->set | hl->always) & SET_ASKED;
 
     put_status(b, r->status);
     buf_mem(b, hl->common.p, hl->common.n);

@@ -76,10 +76,9 @@ static ath_str pair_find(const ath_pair *pair, uint32_t n, ath_str name)
     return none();
 }
 
-ath_str req_find(const struct req *r, ath_str name)
+ath_str req_find_among(const struct req *r, ath_str name)
 {
-    return r->header_sizes & SIZE_BIT(name.n) ? pair_find(r->header, r->header_count, name)
-                                              : none();
+    return pair_find(r->header, r->header_count, name);
 }
 
 ath_str req_header(ath_req *t, const char *name)

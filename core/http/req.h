@@ -11,7 +11,9 @@
 #include "http/router.h"
 #include "io/stream.h"
 #include "lib/buf.h"
+#include "lib/network.h"
 
+struct auth;
 struct conn;
 struct call;
 
@@ -28,7 +30,20 @@ enum req_ending {
  * Between MARK_HANDLER and MARK_REPLY there are the task's db_sent_ns and db_done_ns. */
 enum req_mark { MARK_FIRST_BYTE, MARK_HEAD, MARK_BODY, MARK_HANDLER, MARK_REPLY, MARK_END, MARKS };
 
-#define SIZE_BIT(n) ((uint64_t)1 << ((n) & 63))
+/* Who is at the other end of a connection. */
+struct peer {
+    uint8_t address[16];         /* IPv4 stands mapped into IPv6 */
+    bool known;                  /* false: a Unix socket; the rest is empty */
+    uint8_t n;                   /* bytes of `text` */
+    char text[ADDRESS_ROOM];     /* without port */
+};
+
+/* One of 64 for each name of a header, by its length and its last letter: those that are asked for
+ * and those that nearly every request has differ in it. */
+static inline uint64_t name_bit(ath_str name)
+{
+    return (uint64_t)1 << ((9 * name.n + (name.n ? (unsigned char)name.p[name.n - 1] : 0)) & 63);
+}
 
 struct req {
     ath_task task;               /* first */
@@ -40,7 +55,7 @@ struct req {
     ath_str method, target, path, query, body;
     ath_pair *header;            /* names in lower case */
     uint32_t header_count;
-    uint64_t header_sizes;       /* SIZE_BIT of each name: most that are asked for are not there */
+    uint64_t header_bits;        /* name_bit() of each: most that are asked for are not there */
     uint8_t  minor;              /* HTTP/1.minor */
     bool     keep_alive, head;   /* head: HEAD, no body goes out */
     bool     body_complete;
@@ -49,6 +64,7 @@ struct req {
     ath_pair *args;              /* of the query string, decoded; see req_args() */
     uint32_t args_count;
     ath_str  peer;               /* the peer's address, without port */
+    const uint8_t *peer_address; /* the same as 16 bytes; NULL: a Unix socket */
     /* what it means */
     uint32_t phase;              /* the next one */
     bool     waits;              /* a phase said PHASE_WAIT */
@@ -58,8 +74,14 @@ struct req {
     ath_str  direct_uri;         /* instead: the database's own URI; a secret. client_name is then
                                   * what stands for it */
     ath_who  who;
+    struct auth *auth;           /* what the key check found; the layer above knows. NULL: nothing */
+    ath_str  address;            /* the caller's, by what trusted proxies say (auth/ip.h); p NULL:
+                                  * nobody asked yet */
+    const uint8_t *address_bytes; /* the same as 16 bytes; NULL: not known */
     bool     asked;              /* allow() was called */
+    bool     looked;             /* the catalogue of clients was asked for its name */
     bool     before;             /* the hooks run right now: it may be rewritten */
+    bool     led;                /* a hook chose the path: inner routes are open to it */
     bool     rewritten;          /* path and query are not those of `target` any more */
     ath_err *refusal;            /* for who passes the key check; NULL: none */
     /* the answer */
@@ -121,8 +143,13 @@ static inline ath_str req_asked_path(const struct req *r)
     return likely(!r->rewritten) ? r->path : req_sent_path(r);
 }
 
-/* req_header() for a name of known length. */
-ath_str req_find(const struct req *r, ath_str name);
+/* req_header() for a name of known length; most that are asked for are not there. */
+ath_str req_find_among(const struct req *r, ath_str name);
+static inline ath_str req_find(const struct req *r, ath_str name)
+{
+    return unlikely(r->header_bits & name_bit(name)) ? req_find_among(r, name)
+                                                     : (ath_str){ "", 0 };
+}
 
 /* A fact by its key; empty value: none. */
 const ath_fact *req_fact(const struct req *r, const char *key);

@@ -3,9 +3,10 @@
  * Two structures over the same routes. Paths without {names} are found by one look into a map whose
  * keys are "METHOD path": nearly every request. What is not there is looked for in a tree of path
  * segments, where each node has its literal children, one {name} child and the routes that end
- * there. The walk tries literal, {name}, {name...} in this order and goes back when a branch has no
- * open route; the first node that has one decides, so a literal path with another method is 405
- * and never falls through to a {name}.
+ * there. Inner routes have two such structures of their own, so they cost others nothing. The walk
+ * tries literal, {name}, {name...}/literal, {name...} in this order and goes back when a branch has no
+ * open route; the first node that has one decides, so a literal path with another method is 405 and never falls
+ * through to a {name}.
  *
  * Percent-decoding (contract routes.md 2): before matching all but %2F, %25 and %2B; these survive
  * into the segment and are decoded when it has become a parameter.
@@ -27,19 +28,30 @@ struct ends { /* the routes of one path pattern */
     uint32_t n;
 };
 
+struct tail { /* of {name...}/segment */
+    char *segment;
+    struct ends ends;
+};
+
 struct node {
     struct map child;       /* literal segment -> struct node */
     struct node *any;       /* {name} */
     struct ends here, rest; /* of paths that end here; of {name...} behind this node */
+    struct tail *tail;      /* of {name...} that a literal segment follows */
+    uint32_t tails;
     char *segment;
 };
 
-struct router {
+struct places {
     struct node root;
     struct map literal; /* "GET /ping" -> struct route */
+};
+
+struct router {
+    struct places own, inner;
     struct route **route;
     size_t n;
-    char **key; /* of `literal` */
+    char **key; /* of the maps */
     size_t keys;
 };
 
@@ -70,14 +82,21 @@ static void node_free(struct node *n)
     free(n->segment);
     free(n->here.route);
     free(n->rest.route);
+    for (uint32_t i = 0; i < n->tails; i++) {
+        free(n->tail[i].segment);
+        free(n->tail[i].ends.route);
+    }
+    free(n->tail);
 }
 
 void router_free(struct router *r)
 {
     if (!r)
         return;
-    node_free(&r->root);
-    map_free(&r->literal);
+    node_free(&r->own.root);
+    node_free(&r->inner.root);
+    map_free(&r->own.literal);
+    map_free(&r->inner.literal);
     for (size_t i = 0; i < r->n; i++)
         free(r->route[i]);
     for (size_t i = 0; i < r->keys; i++)
@@ -98,7 +117,8 @@ static enum kind segment_kind(ath_str s)
     return s.n > 5 && memcmp(s.p + s.n - 4, "...}", 4) == 0 ? REST : ONE;
 }
 
-static int segment_check(ath_str s, bool last, ath_err *e)
+/* `left`: of the pattern, behind the segment. */
+static int segment_check(ath_str s, ath_str left, ath_err *e)
 {
     size_t open = str_find(s, '{'), close = str_find(s, '}');
 
@@ -106,8 +126,9 @@ static int segment_check(ath_str s, bool last, ath_err *e)
         return 0;
     if (open != 0 || close != s.n - 1 || s.n < 3 || str_is(s, "{...}"))
         return err_fail(e, ATH_E_CONFIG, "\"%.*s\" is not a whole {name}", STR_ARG(s));
-    if (segment_kind(s) == REST && !last)
-        return err_fail(e, ATH_E_CONFIG, "\"%.*s\" is not the last segment", STR_ARG(s));
+    if (segment_kind(s) == REST && (str_find(left, '/') != left.n || str_find(left, '{') != left.n))
+        return err_fail(e, ATH_E_CONFIG, "behind \"%.*s\" is more than one literal segment",
+                        STR_ARG(s));
     return 0;
 }
 
@@ -121,7 +142,7 @@ static int pattern_check(const struct route *route, ath_err *e)
     if (rest.n == 0 || rest.p[0] != '/')
         return err_fail(e, ATH_E_CONFIG, "it does not begin with \"/\"");
     for (rest = str_after(rest, 1); str_next(&rest, '/', &segment);) {
-        int rc = segment_check(segment, !rest.p, e);
+        int rc = segment_check(segment, rest, e);
         if (rc < 0)
             return rc;
         names += segment_kind(segment) != LITERAL;
@@ -150,17 +171,28 @@ static struct node *node_below(struct node *n, ath_str segment)
     return child;
 }
 
-/* Where the routes of `path` are kept; the nodes on the way are made. */
-static struct ends *ends_of(struct router *r, ath_str path)
+static struct ends *tail_below(struct node *n, ath_str segment)
 {
-    struct node *at = &r->root;
+    for (uint32_t i = 0; i < n->tails; i++)
+        if (str_is(segment, n->tail[i].segment))
+            return &n->tail[i].ends;
+    n->tail = mem_resize(n->tail, (n->tails + 1) * sizeof(*n->tail));
+    n->tail[n->tails] = (struct tail){ .segment = mem_dup_str(segment) };
+    return &n->tail[n->tails++].ends;
+}
+
+/* Where the routes of `path` are kept; the nodes on the way are made. */
+static struct ends *ends_of(struct places *p, ath_str path)
+{
+    struct node *at = &p->root;
     size_t from = 1;
 
     for (;;) {
         ath_str left = str_after(path, from);
         ath_str segment = { left.p, str_find(left, '/') };
         if (segment_kind(segment) == REST)
-            return &at->rest;
+            return segment.n == left.n ? &at->rest
+                                       : tail_below(at, str_after(left, segment.n + 1));
         at = node_below(at, segment);
         if (segment.n == left.n)
             return &at->here;
@@ -180,7 +212,7 @@ static int refuse_twice(const struct ends *ends, const struct route *route, ath_
     return 0;
 }
 
-static void remember_literal(struct router *r, struct route *route)
+static void remember_literal(struct router *r, struct places *p, struct route *route)
 {
     struct buf key = BUF_HEAP;
 
@@ -189,13 +221,14 @@ static void remember_literal(struct router *r, struct route *route)
     buf_z(&key, route->def.method);
     buf_char(&key, ' ');
     buf_z(&key, route->def.path);
-    map_put(&r->literal, buf_view(&key), route);
+    map_put(&p->literal, buf_view(&key), route);
     r->key = mem_resize(r->key, (r->keys + 1) * sizeof(char *));
     r->key[r->keys++] = key.p;
 }
 
 int router_add(struct router *r, const struct route *route, ath_err *e)
 {
+    struct places *places = route->def.flags & ATH_RT_INNER ? &r->inner : &r->own;
     struct route *own;
     struct ends *ends;
     struct ath_err why;
@@ -204,7 +237,7 @@ int router_add(struct router *r, const struct route *route, ath_err *e)
     if ((rc = pattern_check(route, &why)) < 0)
         return err_fail(e, rc, "path \"%s\" of plugin \"%s\" cannot be a route: %s",
                         route->def.path ? route->def.path : "", route->plugin, why.message);
-    ends = ends_of(r, str_of(route->def.path));
+    ends = ends_of(places, str_of(route->def.path));
     if ((rc = refuse_twice(ends, route, e)) < 0)
         return rc;
     own = MEM_NEW(struct route);
@@ -214,7 +247,7 @@ int router_add(struct router *r, const struct route *route, ath_err *e)
     r->route[r->n++] = own;
     ends->route = mem_resize(ends->route, (ends->n + 1) * sizeof(own));
     ends->route[ends->n++] = own;
-    remember_literal(r, own);
+    remember_literal(r, places, own);
     return 0;
 }
 
@@ -288,6 +321,25 @@ static bool walk_below(const struct node *next, ath_str path, size_t segment, st
     return walk(next, str_after(path, segment + 1), w);
 }
 
+/* {name...} with the segment that has to follow it, else alone. */
+static bool walk_rest(const struct node *n, ath_str path, struct walk *w)
+{
+    if (w->params == ROUTE_PARAMS)
+        return false;
+    for (uint32_t i = 0; i < n->tails; i++) {
+        size_t tail = strlen(n->tail[i].segment) + 1;
+        if (path.n >= tail && path.p[path.n - tail] == '/' &&
+            str_ends(path, n->tail[i].segment) && take(w, &n->tail[i].ends)) {
+            w->param[w->params++] = str_from(path.p, path.n - tail);
+            return true;
+        }
+    }
+    if (!n->rest.n || !path.n || !take(w, &n->rest))
+        return false;
+    w->param[w->params++] = path;
+    return true;
+}
+
 static bool walk(const struct node *n, ath_str path, struct walk *w)
 {
     ath_str segment = { path.p, str_find(path, '/') };
@@ -302,11 +354,7 @@ static bool walk(const struct node *n, ath_str path, struct walk *w)
             return true;
         w->params = params;
     }
-    if (n->rest.n && path.n && params < ROUTE_PARAMS && take(w, &n->rest)) {
-        w->param[w->params++] = path;
-        return true;
-    }
-    return false;
+    return walk_rest(n, path, w);
 }
 
 static const struct route *by_method(const struct ends *ends, ath_str method)
@@ -342,7 +390,7 @@ static void allow_fill(const struct ends *ends, struct route_match *m)
     }
 }
 
-static const struct route *find_literal(const struct router *r, ath_str method, ath_str path)
+static const struct route *find_literal(const struct places *p, ath_str method, ath_str path)
 {
     char key[KEY_ROOM];
     const struct route *found;
@@ -352,16 +400,16 @@ static const struct route *find_literal(const struct router *r, ath_str method, 
     memcpy(key, method.p, method.n);
     key[method.n] = ' ';
     memcpy(key + method.n + 1, path.p, path.n);
-    found = map_get(&r->literal, str_from(key, method.n + 1 + path.n));
+    found = map_get(&p->literal, str_from(key, method.n + 1 + path.n));
     return found && route_is_open(found) ? found : NULL;
 }
 
-static void find_in_tree(const struct router *r, ath_str method, ath_str path, ath_arena *arena,
+static void find_in_tree(const struct places *p, ath_str method, ath_str path, ath_arena *arena,
                          struct route_match *ret)
 {
     struct walk w = { .params = 0 };
 
-    if (!walk(&r->root, str_after(path, 1), &w))
+    if (!walk(&p->root, str_after(path, 1), &w))
         return;
     ret->route = by_method(w.found, method);
     if (!ret->route && str_is(method, "HEAD"))
@@ -377,8 +425,8 @@ static void find_in_tree(const struct router *r, ath_str method, ath_str path, a
             ret->param[i] = arena_str(arena, w.param[i]);
 }
 
-void router_find(const struct router *r, ath_str method, ath_str path, ath_arena *arena,
-                 struct route_match *ret)
+static inline void find_in(const struct places *p, ath_str method, ath_str path, ath_arena *arena,
+                           struct route_match *ret)
 {
     ret->route = NULL;
     ret->allow[0] = 0;
@@ -386,9 +434,23 @@ void router_find(const struct router *r, ath_str method, ath_str path, ath_arena
         return;
     if (memchr(path.p, '%', path.n) && !decode(path, true, arena, &path))
         return;
-    ret->route = find_literal(r, method, path);
+    ret->route = find_literal(p, method, path);
     if (!ret->route)
-        find_in_tree(r, method, path, arena, ret);
+        find_in_tree(p, method, path, arena, ret);
+}
+
+void router_find(const struct router *r, ath_str method, ath_str path, ath_arena *arena,
+                 struct route_match *ret)
+{
+    find_in(&r->own, method, path, arena, ret);
+}
+
+void router_find_led(const struct router *r, ath_str method, ath_str path, ath_arena *arena,
+                     struct route_match *ret)
+{
+    find_in(&r->inner, method, path, arena, ret);
+    if (!ret->route && !ret->allow[0])
+        find_in(&r->own, method, path, arena, ret);
 }
 
 /* ---- groups ---- */

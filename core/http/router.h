@@ -1,7 +1,9 @@
 /* core/http/router.h - method and path to route.
  *
  * Matching is exact and case-sensitive (contract routes.md 2): {name} takes one segment, {name...}
- * the rest with its slashes. Literal segments win over {name}, {name} over {name...}. Filled before the loops serve,
+ * the rest with its slashes, or up to a last literal segment that follows it ({name...}/file), and may
+ * be empty then. Literal segments win over {name}, {name} over {name...}. Inner routes
+ * (ATH_RT_INNER) lie apart: no path that a caller sends leads to one. Filled before the loops serve,
  * read-only afterwards.
  */
 #ifndef CORE_HTTP_ROUTER_H
@@ -30,6 +32,12 @@ static inline bool route_is_open(const struct route *r)
     return !r->gate || *(const int32_t *)r->gate;
 }
 
+/* One that callers may know of: what is inner is in no list. */
+static inline bool route_is_listed(const struct route *r)
+{
+    return route_is_open(r) && !(r->def.flags & ATH_RT_INNER);
+}
+
 struct route_match {
     const struct route *route;   /* NULL: see `allow` */
     ath_str param[ROUTE_PARAMS]; /* of each {name}, in order, percent-decoded into the arena */
@@ -47,6 +55,9 @@ int router_add(struct router *r, const struct route *route, ath_err *e);
 /* `path` is raw, without the query. HEAD finds GET. A closed gate is like no route. */
 void router_find(const struct router *r, ath_str method, ath_str path, ath_arena *arena,
                  struct route_match *ret);
+/* The same of a path that a hook or a call of ours gave: inner routes come first. */
+void router_find_led(const struct router *r, ath_str method, ath_str path, ath_arena *arena,
+                     struct route_match *ret);
 size_t router_count(const struct router *r);
 const struct route *router_at(const struct router *r, size_t i);
 
