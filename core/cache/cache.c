@@ -630,7 +630,7 @@ void cache_warm(void)
 {
     for (size_t i = 0; config.on && i < db_client_count(); i++) {
         struct db_client *c = db_client_at(i);
-        if (!atomic_load(&c->unusable))
+        if (atomic_load(&c->gate) != DB_SHUT)
             place_refresh(place_of(c));
     }
 }

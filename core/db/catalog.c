@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "db/db_priv.h"
 #include "db/direct.h"
+#include "db/pgpool.h"
 #include "db/query.h"
 #include "db/snapshot.h"
 #include "lib/text.h"
@@ -57,6 +58,7 @@ struct wait {
     struct op *op; /* its loop's alone; NULL: stopped, or a function waits */
     ath_fn *fn;
     void *arg;
+    bool late; /* came when the reading had begun, which may not have seen what it looks for */
     int rc;
     ath_err err;
 };
@@ -140,10 +142,44 @@ static void tell(struct list *waiting, int rc, const ath_err *e)
     }
 }
 
+/* Nobody asks for it any more; those who have it keep it. On its home loop, while nothing is read. */
+static void forget(struct db_catalog *k)
+{
+    ath_snapshot *before;
+
+    pthread_mutex_lock(&k->lock);
+    before = k->reading ? NULL : k->now;
+    if (before)
+        k->now = NULL;
+    pthread_mutex_unlock(&k->lock);
+    if (!before)
+        return;
+    snapshot_unref(before);
+    deadline_clear(&k->timer);
+    for (uint32_t i = 0; i < db_process.loop_count; i++)
+        loop_post(k->seat[i].loop, seat_update, &k->seat[i]);
+}
+
+static void drop_here(void *arg)
+{
+    struct db_catalog *k = arg;
+
+    if (atomic_load(&k->client->gone) && db_loop_of(k->home))
+        forget(k);
+}
+
+void db_catalog_drop(struct db_client *c)
+{
+    loop_post(c->catalog->home, drop_here, c->catalog);
+}
+
+static void read_begin(struct db_catalog *k);
+
 static void reading_over(struct db_catalog *k, ath_snapshot *fresh, int rc, const ath_err *e)
 {
     ath_snapshot *before = NULL;
-    struct list waiting;
+    struct list waiting, late, *node;
+    bool again;
 
     pthread_mutex_lock(&k->lock);
     if (fresh) {
@@ -152,15 +188,27 @@ static void reading_over(struct db_catalog *k, ath_snapshot *fresh, int rc, cons
         k->now = fresh;
         k->stale = false;
     }
-    k->reading = false;
-    list_take(&waiting, &k->waiting);
+    list_init(&waiting);
+    list_init(&late);
+    while ((node = list_pop(&k->waiting)) != NULL) {
+        struct wait *w = list_entry(node, struct wait, node);
+        list_push(rc == 0 && w->late ? &late : &waiting, node);
+        w->late = false;
+    }
+    k->reading = again = !list_empty(&late) && client_ref(k->client);
+    while ((node = list_pop(&late)) != NULL)
+        list_push(again ? &k->waiting : &waiting, node);
     pthread_mutex_unlock(&k->lock);
     snapshot_unref(before);
     /* In this order: a seat is posted to before those who will look at it. */
     for (uint32_t i = 0; fresh && i < db_process.loop_count; i++)
         loop_post(k->seat[i].loop, seat_update, &k->seat[i]);
     tell(&waiting, rc, e);
+    if (again)
+        read_begin(k);
     deadline_set(k->home, &k->timer, loop_now_ms(k->home) + CHECK_MS);
+    if (unlikely(atomic_load(&k->client->gone)))
+        forget(k);
 }
 
 /* ---- reading ---- */
@@ -201,6 +249,7 @@ static int whole_done(ath_task *t, const ath_done *d, ath_err *e)
     ath_snapshot *fresh = NULL;
 
     if (d->rc == 0) {
+        pgpool_uncount(k->client, t->loop); /* it was nobody's request */
         fresh = snapshot_read(d->rows);
         k->read_ms = k->stamp_ms = clock_ms();
         if (fresh->cut)
@@ -237,6 +286,8 @@ static int stamp_done(ath_task *t, const ath_done *d, ath_err *e)
     uint64_t now = clock_ms(), since = now - k->read_ms;
 
     k->stamp_ms = now;
+    if (d->rc == 0)
+        pgpool_uncount(k->client, t->loop);
     if (d->rc < 0 || str_eq(db_rows_text(d->rows, 0, 0), k->now->stamp)) {
         reading_end(r, NULL, d->rc, e);
         return end_task(t);
@@ -316,6 +367,7 @@ static bool wait_begin(struct db_catalog *k, struct wait *w, uint64_t known)
     there = k->now && k->now->version > known && !k->stale;
     if (!there) {
         list_push(&k->waiting, &w->node);
+        w->late = known && k->reading;
         begin = !k->reading && client_ref(k->client);
         k->reading = true;
     }

@@ -31,7 +31,7 @@ static inline struct db_loop *db_loop_of(ath_loop *l)
     return l->slot[LOOP_SLOT_DB];
 }
 
-/* The client's target as it is now, referenced. */
+/* The client's target as it is now, referenced; NULL: it was removed, or never had one. */
 struct db_target *client_target(struct db_client *c);
 
 /* The database answered (why NULL), or an attempt to connect failed. Logs changes. Any thread. */
@@ -42,6 +42,9 @@ void client_unheard(struct db_client *c, ath_loop *l);
 
 int client_unknown(ath_str name, ath_err *e);
 
+/* Why nothing may be asked of it any more. */
+int client_shut(const struct db_client *c, ath_err *e);
+
 /* The refusal of a client that is not up. */
 int client_unavailable(const struct db_client *c, uint64_t retry_ms, ath_err *e);
 
@@ -49,11 +52,18 @@ struct db_client *client_new(ath_str name, const char *shown, const char *source
                              struct db_target *target);
 void client_free(struct db_client *c);
 
+/* Connections of their own to the database of `c`, wherever that leads: BESIDE_CONNECTIONS at most,
+ * apart from its pools. Behind "@keys", so that whoever asks for keys never waits for a connection
+ * behind logs and jobs. Nobody finds it by a name. */
+enum { BESIDE_CONNECTIONS = 4 };
+struct db_client *client_beside(struct db_client *c);
+
 struct db_catalog *db_catalog_new(struct db_client *c);
 void db_catalog_free(struct db_catalog *k);
 /* Reads it when it was never read; `done` runs, on some loop, when that has worked or failed. */
 void db_catalog_warm(struct db_client *c, ath_fn *done, void *arg);
 void db_catalog_halt(struct db_client *c, const ath_loop *l); /* `l` ends */
 void db_catalog_changed(struct db_client *c); /* the client has another target now */
+void db_catalog_drop(struct db_client *c);    /* it was removed */
 
 #endif

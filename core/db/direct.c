@@ -150,12 +150,23 @@ static struct db_client *use(struct place *at)
     return at->client;
 }
 
-static struct db_client *direct_new(const char *uri, struct db_target *target)
+static void token_of(const uint8_t key[SHA256_BYTES], char ret[DIRECT_TOKEN])
+{
+    uint64_t head = 0;
+    char hex[17] = { 0 };
+
+    for (int i = 0; i < 8; i++)
+        head = head << 8 | key[i];
+    str_put_hex(hex, head);
+    (void)snprintf(ret, DIRECT_TOKEN, "pg_direct_%s", hex);
+}
+
+static struct db_client *direct_new(const uint8_t key[SHA256_BYTES], struct db_target *target)
 {
     char token[DIRECT_TOKEN];
     struct db_client *c;
 
-    db_direct_token(str_of(uri), token);
+    token_of(key, token);
     c = client_new(str_of(token), token, "direct", target);
     c->direct = true;
     c->pool_max = c->pool_max < DIRECT_CONNECTIONS ? c->pool_max : DIRECT_CONNECTIONS;
@@ -164,8 +175,8 @@ static struct db_client *direct_new(const char *uri, struct db_target *target)
 }
 
 /* Two callers may come with the same new URI: the second one's target is given back. */
-static struct db_client *enter(const uint8_t key[SHA256_BYTES], const char *uri,
-                               struct db_target *target, struct db_client **ret_ended)
+static struct db_client *enter(const uint8_t key[SHA256_BYTES], struct db_target *target,
+                               struct db_client **ret_ended)
 {
     struct place *at = find(key), *old;
 
@@ -184,7 +195,7 @@ static struct db_client *enter(const uint8_t key[SHA256_BYTES], const char *uri,
         return NULL;
     }
     memcpy(at->key, key, SHA256_BYTES);
-    at->client = direct_new(uri, target);
+    at->client = direct_new(key, target);
     return use(at);
 }
 
@@ -217,12 +228,12 @@ static void wipe(struct buf *uri)
 bool db_direct_token(ath_str uri, char ret[DIRECT_TOKEN])
 {
     struct buf b = BUF_HEAP;
-    char hex[SHA256_HEX];
+    uint8_t key[SHA256_BYTES];
     bool ok = direct_normalise(uri, &b);
 
     if (ok) {
-        crypto_sha256_hex(buf_view(&b), hex);
-        (void)snprintf(ret, DIRECT_TOKEN, "pg_direct_%.16s", hex);
+        crypto_sha256(buf_view(&b), key);
+        token_of(key, ret);
     }
     wipe(&b);
     return ok;
@@ -241,11 +252,24 @@ static struct db_client *find_used(const uint8_t key[SHA256_BYTES])
     return c;
 }
 
-static int client_by_uri(const char *uri, struct db_client **ret, ath_err *e)
+static int client_by_key(const uint8_t key[SHA256_BYTES], struct db_target *target,
+                         struct db_client **ret, ath_err *e)
+{
+    struct db_client *ended = NULL;
+
+    pthread_mutex_lock(&lock);
+    *ret = enter(key, target, &ended);
+    pthread_mutex_unlock(&lock);
+    end_client(ended);
+    if (*ret)
+        return 0;
+    return err_raise(e, "server_busy", "all %d places for direct URIs are in use", DIRECT_CLIENTS);
+}
+
+static int client_of_caller(const char *uri, struct db_client **ret, ath_err *e)
 {
     struct direct_rules r = rules();
     uint8_t key[SHA256_BYTES];
-    struct db_client *ended = NULL;
     struct db_target *target;
     int rc;
 
@@ -259,26 +283,44 @@ static int client_by_uri(const char *uri, struct db_client **ret, ath_err *e)
         target_unref(target);
         return e->rc;
     }
-    pthread_mutex_lock(&lock);
-    *ret = enter(key, uri, target, &ended);
-    pthread_mutex_unlock(&lock);
-    end_client(ended);
-    if (*ret)
-        return 0;
-    return err_raise(e, "server_busy", "all %d places for direct URIs are in use", DIRECT_CLIENTS);
+    return client_by_key(key, target, ret, e);
 }
 
-int db_direct_client(ath_task *t, ath_str uri, struct db_client **ret, ath_err *e)
+/* No URI of a caller's begins so, so its key is never one of theirs. */
+#define BY_OPERATOR "operator "
+
+static int client_of_operator(struct buf *marked, struct db_client **ret, ath_err *e)
+{
+    uint8_t key[SHA256_BYTES];
+    struct db_target *target;
+    int rc;
+
+    crypto_sha256(buf_view(marked), key);
+    if ((*ret = find_used(key)) != NULL)
+        return 0;
+    rc = target_parse(marked->p + strlen(BY_OPERATOR), 0, &target, e);
+    return rc < 0 ? rc : client_by_key(key, target, ret, e);
+}
+
+static int no_uri(ath_err *e)
+{
+    return err_raise(e, "invalid_direct_uri",
+                     "Provide x-pg-uri, x-athena-jdbc-url, or x-jdbc-url as "
+                     "jdbc:postgresql://... or postgres://...");
+}
+
+int db_direct_client(ath_task *t, ath_str uri, bool by_operator, struct db_client **ret, ath_err *e)
 {
     struct buf b = BUF_HEAP;
     int rc;
 
-    if (direct_normalise(uri, &b))
-        rc = client_by_uri(b.p, ret, e);
-    else
-        rc = err_raise(e, "invalid_direct_uri",
-                       "Provide x-pg-uri, x-athena-jdbc-url, or x-jdbc-url as "
-                       "jdbc:postgresql://... or postgres://...");
+    if (by_operator) {
+        buf_lit(&b, BY_OPERATOR);
+        buf_str(&b, uri);
+        rc = client_of_operator(&b, ret, e);
+    } else {
+        rc = direct_normalise(uri, &b) ? client_of_caller(b.p, ret, e) : no_uri(e);
+    }
     wipe(&b);
     if (rc == 0)
         arena_own(&t->arena, *ret, unref);

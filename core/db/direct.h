@@ -1,5 +1,5 @@
 /* core/db/direct.h - databases that a caller names by a connection URI (gateway.md 4.3, auth.md
- * D-12).
+ * D-12), or a plugin that was given one by an operator (ATH_PG_OPERATOR).
  *
  * Each URI has a client of its own, apart from the registry: nobody finds it by name. There are
  * DIRECT_CLIENTS at most, of DIRECT_CONNECTIONS connections; one that nobody used for
@@ -27,8 +27,9 @@ enum { DIRECT_TOKEN = 27 };
 bool db_direct_token(ath_str uri, char ret[DIRECT_TOKEN]);
 
 /* The client for it, which the task may use as long as it lives. Refused: invalid_direct_uri,
- * invalid_target, feature_unavailable when direct URIs are off, server_busy. */
-int db_direct_client(ath_task *t, ath_str uri, struct db_client **ret, ath_err *e);
+ * invalid_target, feature_unavailable when direct URIs are off, server_busy. `by_operator`: read as
+ * those of the configuration are, and never one client with a caller's. */
+int db_direct_client(ath_task *t, ath_str uri, bool by_operator, struct db_client **ret, ath_err *e);
 uint32_t db_direct_count(void);
 
 /* Of any client; only direct ones count. False: it is about to end. */

@@ -220,6 +220,8 @@ static void retry_later(struct listener *l)
 
 static void connect_now(struct listener *l)
 {
+    if (atomic_load(&l->client->gate) == DB_SHUT)
+        return; /* listen_retarget() goes on */
     l->c = pgown_open(l->client, l->loop, &hooks, l);
     if (!l->c)
         retry_later(l);
@@ -378,14 +380,31 @@ void listen_retarget(struct db_client *c, ath_loop *loop)
 {
     struct listener *l = listener_find(c, loop);
 
-    if (!l || !l->c)
+    if (!l)
         return;
-    pgown_close(l->c);
-    lose(l);
+    deadline_clear(&l->retry);
+    if (l->c) {
+        pgown_close(l->c);
+        lose(l);
+    }
     if (list_empty(&l->wishes))
         listener_free(l);
     else
         connect_now(l);
+}
+
+void listen_shut(struct db_client *c, ath_loop *loop)
+{
+    struct listener *l = listener_find(c, loop);
+
+    if (!l)
+        return;
+    deadline_clear(&l->retry);
+    if (l->c) {
+        pgown_close(l->c);
+        lose(l);
+    }
+    step(l);
 }
 
 static void wish_end(struct wish *w)

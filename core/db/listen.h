@@ -21,6 +21,7 @@ int listen_start(struct db_client *c, ath_task *t, ath_str channel, ath_then *th
  * as that is known. It must live until the task's wish does: until the task is over. */
 void listen_count_losses(struct db_client *c, ath_task *t, ath_str channel, atomic_uint *losses);
 void listen_retarget(struct db_client *c, ath_loop *l); /* it has another target now; posted */
+void listen_shut(struct db_client *c, ath_loop *l);     /* until it is retargeted; posted */
 void listen_close_all(struct db_loop *on);
 
 #endif

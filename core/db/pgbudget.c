@@ -64,6 +64,11 @@ bool pgbudget_may_hold(const atomic_uint *held, uint64_t client_max)
            atomic_load_explicit(&held_all, memory_order_relaxed) < share_of(most);
 }
 
+bool pgbudget_held_most(void)
+{
+    return 4 * (uint64_t)atomic_load(&held_all) >= 3 * share_of(most);
+}
+
 bool pgbudget_hold(atomic_uint *held, uint64_t client_max)
 {
     if (!step_up(&held_all, share_of(most)))

@@ -10,13 +10,16 @@
  */
 #include "db/pgconn.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/mem.h"
 #include "db/pgaddr.h"
 #include "db/pgcancel.h"
 #include "db/pgconn_priv.h"
+#include "db/pgcopy.h"
 
 enum { PGCONN_MAGIC = 0x9c0e0001, RING = 64, CLEAN_MS = 5000 };
 
@@ -47,8 +50,14 @@ void pgconn_take_off(struct pgconn *c, struct trip *t)
     for (uint32_t i = 0; i < c->count; i++)
         if (ring_at(c, i)->trip == t)
             ring_at(c, i)->trip = NULL;
+    pgcopy_let_go(c, t);
     list_unlink(&t->node);
     t->conn = NULL;
+}
+
+void pgconn_put_entry(struct pgconn *c, enum sent_kind kind, struct trip *t)
+{
+    ring_push(c, kind, t, NULL);
 }
 
 /* ---- closing ---- */
@@ -60,9 +69,31 @@ static void poll_closed(uv_handle_t *h)
 
 static void poll_close(struct pgconn *c)
 {
-    if (c->poll)
-        uv_close((uv_handle_t *)c->poll, poll_closed);
+    if (!c->poll)
+        return;
+    uv_close((uv_handle_t *)c->poll, poll_closed);
+    close(c->fd);
     c->poll = NULL;
+}
+
+/* libpq closes its descriptor by itself, when it reads the end or goes on with the next host, and any
+ * thread may get the number again. So we use a duplicate, which is nobody's but ours. */
+static int poll_open(struct pgconn *c)
+{
+    uv_poll_t *poll = MEM_NEW(uv_poll_t);
+    int fd = fcntl(PQsocket(c->pg), F_DUPFD_CLOEXEC, 0);
+
+    if (fd < 0 || uv_poll_init(&c->loop->uv, poll, fd) < 0) {
+        if (fd >= 0)
+            close(fd);
+        free(poll);
+        return -1;
+    }
+    poll->data = c;
+    c->poll = poll;
+    c->fd = fd;
+    c->events = 0;
+    return 0;
 }
 
 static void release(void *arg)
@@ -89,7 +120,7 @@ void pgconn_close(struct pgconn *c)
         pgaddr_cancel(c->addr);
     if (running)
         pgcancel_start(c->loop, c->pg);
-    poll_close(c); /* before PQfinish(), which closes the descriptor */
+    poll_close(c);
     PQfinish(c->pg);
     c->pg = NULL;
     while (c->count)
@@ -141,14 +172,12 @@ static void break_later(struct pgconn *c)
     loop_defer(c->loop, &c->broken);
 }
 
-static void listen_to(struct pgconn *c, int events);
-
 static void flush(struct pgconn *c)
 {
     int rc = c->direct ? (int)wire_flush(&c->wire, c->fd) : PQflush(c->pg);
 
     /* After a failed write the server's last words may still be there to read. */
-    listen_to(c, rc == 1 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
+    pgconn_listen_to(c, rc == 1 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
 }
 
 /* ---- connecting ---- */
@@ -167,6 +196,7 @@ static void on_error(struct pgconn *c, int status)
         connect_step(c);
         return;
     }
+    pgcopy_stop(c, "the connection was lost");
     pgconn_receive(c);
     err_raise(&e, "connection_error", "the connection failed: %s", uv_strerror(status));
     pgconn_broke(c, &e);
@@ -184,41 +214,35 @@ static void on_poll(uv_poll_t *h, int status, int events)
         connect_step(c);
         return;
     }
+    if (unlikely(c->copying == PGCOPY_DATA)) {
+        pgcopy_poll(c, events);
+        return;
+    }
     if (events & UV_WRITABLE)
         flush(c);
     if (events & UV_READABLE)
         pgconn_receive(c);
 }
 
-static void listen_to(struct pgconn *c, int events)
+void pgconn_listen_to(struct pgconn *c, int events)
 {
-    int fd = PQsocket(c->pg);
-
     if (unlikely(c->paused))
         events &= ~UV_READABLE;
-    if (c->poll && fd != c->fd)
-        poll_close(c);
-    if (!c->poll) {
-        uv_poll_t *poll = MEM_NEW(uv_poll_t);
-        if (fd < 0 || uv_poll_init(&c->loop->uv, poll, fd) < 0) {
-            free(poll);
-            break_later(c);
-            return;
-        }
-        poll->data = c;
-        c->poll = poll;
-        c->fd = fd;
-        c->events = 0;
+    if (!c->poll && poll_open(c) < 0) {
+        break_later(c);
+        return;
     }
     if (events != c->events)
         uv_poll_start(c->poll, events, on_poll);
     c->events = events;
 }
 
-static void no_notices(void *arg, const PGresult *res)
+static void on_notice(void *arg, const PGresult *res)
 {
-    (void)arg;
+    struct pgconn *c = arg;
+
     (void)res;
+    c->odd = false;
 }
 
 static void connected(struct pgconn *c)
@@ -231,17 +255,15 @@ static void connected(struct pgconn *c)
     c->tls = PQsslInUse(c->pg) || PQgssEncInUse(c->pg);
     c->state = PGCONN_IDLE;
     c->opened_ms = c->idle_since_ms = loop_now_ms(c->loop);
-    listen_to(c, UV_READABLE);
+    pgconn_listen_to(c, UV_READABLE);
     c->on->ready(c);
 }
 
-/* The socket may be closed and another opened in here, with the same number even: so nothing is
- * watched meanwhile. */
+/* The socket may be closed and another opened in here, with the same number even: so what is watched
+ * is opened anew after each step. */
 static void connect_step(struct pgconn *c)
 {
-    if (c->poll)
-        uv_poll_stop(c->poll);
-    c->events = 0;
+    poll_close(c);
     switch (PQconnectPoll(c->pg)) {
     case PGRES_POLLING_OK:
         connected(c);
@@ -250,10 +272,10 @@ static void connect_step(struct pgconn *c)
         pgconn_broke_libpq(c);
         break;
     case PGRES_POLLING_WRITING:
-        listen_to(c, UV_WRITABLE);
+        pgconn_listen_to(c, UV_WRITABLE);
         break;
     default:
-        listen_to(c, UV_READABLE);
+        pgconn_listen_to(c, UV_READABLE);
         break;
     }
 }
@@ -284,9 +306,9 @@ static void connect_with(void *arg, const struct pgaddr *a, const char *why)
         break_later(c);
         return;
     }
-    PQsetNoticeReceiver(c->pg, no_notices, NULL);
+    PQsetNoticeReceiver(c->pg, on_notice, c);
     c->state = PGCONN_CONNECTING;
-    listen_to(c, UV_WRITABLE);
+    pgconn_listen_to(c, UV_WRITABLE);
 }
 
 static void on_watch(struct deadline *d);
@@ -296,7 +318,7 @@ static void on_watch(struct deadline *d);
 void pgconn_pause(struct pgconn *c)
 {
     c->paused = true;
-    listen_to(c, c->events);
+    pgconn_listen_to(c, c->events);
 }
 
 void pgconn_resume(struct pgconn *c)
@@ -311,7 +333,7 @@ static void on_resume(void *arg)
 {
     struct pgconn *c = CHECKED(arg, struct pgconn, PGCONN_MAGIC);
 
-    listen_to(c, c->events | UV_READABLE);
+    pgconn_listen_to(c, c->events | UV_READABLE);
     pgconn_receive(c);
 }
 
@@ -352,7 +374,7 @@ static bool send_clean(struct pgconn *c, const char *sql)
     return true;
 }
 
-static bool send_sync(struct pgconn *c, struct trip *t, bool last)
+bool pgconn_put_sync(struct pgconn *c, struct trip *t, bool last)
 {
     if (!PQpipelineSync(c->pg))
         return false;
@@ -376,7 +398,7 @@ static bool send_spare(struct pgconn *c)
         ok = ok && send_clean(c, sql);
         prep_unuse(p);
     }
-    return ok && send_sync(c, NULL, false);
+    return ok && pgconn_put_sync(c, NULL, false);
 }
 
 static bool send_prepared(struct pgconn *c, struct trip *t, const struct trip_stmt *s,
@@ -407,7 +429,7 @@ static bool send_stmt(struct pgconn *c, struct trip *t, const struct trip_stmt *
     return true;
 }
 
-static bool send_text(struct pgconn *c, struct trip *t, const char *sql)
+bool pgconn_put_text(struct pgconn *c, struct trip *t, const char *sql)
 {
     struct trip_stmt s = { .sql = sql, .sql_n = strlen(sql) };
 
@@ -426,16 +448,21 @@ static const char *begin_text(uint32_t flags)
     if (flags & ATH_PG_REPEATABLE)
         return ro ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
                   : "BEGIN ISOLATION LEVEL REPEATABLE READ";
+    if (flags & ATH_PG_COMMITTED)
+        return ro ? "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+                  : "BEGIN ISOLATION LEVEL READ COMMITTED";
     return ro ? "BEGIN READ ONLY" : NULL;
 }
 
+#define LIMIT "SELECT pg_catalog.set_config('statement_timeout', $1, true)"
+#define QUIET ", pg_catalog.set_config('client_min_messages', 'error', true)"
+
+/* Nobody is told of notices, and a COPY is disturbed by them. */
 static bool send_limit(struct pgconn *c, struct trip *t, uint64_t ms)
 {
     char text[STR_U64_ROOM + 1];
     const char *value[] = { text };
-    struct trip_stmt s = { .sql = "SELECT pg_catalog.set_config('statement_timeout', $1, true)",
-                           .value = value,
-                           .n = 1 };
+    struct trip_stmt s = { .sql = t->from ? LIMIT QUIET : LIMIT, .value = value, .n = 1 };
 
     (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)ms);
     s.sql_n = strlen(s.sql);
@@ -458,6 +485,10 @@ static bool send_time(struct pgconn *c, struct trip *t, bool tx)
         return usual == 0 || send_limit(c, t, 0);
     if (c->session && !tx)
         return true;
+    if (t->from) {
+        left = trip_left_ms(t);
+        return send_limit(c, t, left == UINT64_MAX ? 0 : left > 20 ? left - left / 20 : 20);
+    }
     left = t->flags & (ATH_PG_READ | ATH_PG_READ_ONLY) ? UINT64_MAX : trip_left_ms(t);
     if (left != UINT64_MAX && (usual == 0 || left < usual))
         return send_limit(c, t, left > 20 ? left - left / 20 : 20);
@@ -467,28 +498,43 @@ static bool send_time(struct pgconn *c, struct trip *t, bool tx)
 /* All of these end with the transaction. */
 static bool send_settings(struct pgconn *c, struct trip *t, bool tx)
 {
-    return (!t->set.sql || send_stmt(c, t, &t->set, SENT_INNER)) && send_time(c, t, tx);
+    return (!t->set.sql || send_stmt(c, t, &t->set, SENT_INNER)) &&
+           (likely(!t->fence) || send_stmt(c, t, t->fence, SENT_INNER)) && send_time(c, t, tx);
+}
+
+/* What begins a transaction that does not end with the trip's first Sync. */
+static const char *begin_of(const struct pgconn *c, const struct trip *t)
+{
+    const char *begin = begin_text(t->flags);
+
+    if (!begin && ((t->opens && t->set.sql) || (t->from && !c->tx)))
+        return "BEGIN";
+    return begin;
 }
 
 static bool send_all(struct pgconn *c, struct trip *t)
 {
-    const char *begin =
-        t->opens && t->set.sql && !begin_text(t->flags) ? "BEGIN" : begin_text(t->flags);
-    bool ok = !begin || send_text(c, t, begin);
+    const char *begin = begin_of(c, t);
+    uint32_t count = t->count - (t->from != NULL);
+    bool ok = !begin || pgconn_put_text(c, t, begin);
 
     c->own_tx = begin && !t->opens;
     ok = ok && send_settings(c, t, c->tx || begin);
-    for (uint32_t i = 0; ok && i < t->count; i++) {
+    for (uint32_t i = 0; ok && i < count; i++) {
         ok = send_stmt(c, t, &t->stmt[i], SENT_STMT);
         ring_at(c, c->count - 1)->pieces = t->pieces && i + 1 == t->count;
         if (ok && (t->flags & ATH_PG_RAW)) /* each answer as soon as it is there: it is timed */
             ok = PQsendFlushRequest(c->pg);
         if (ok && (t->flags & ATH_PG_EACH) && i + 1 < t->count)
-            ok = send_sync(c, t, false) && send_settings(c, t, c->tx);
+            ok = pgconn_put_sync(c, t, false) && send_settings(c, t, c->tx);
+    }
+    if (t->from) {
+        c->copying = PGCOPY_BEFORE;
+        return ok && pgconn_put_sync(c, t, false);
     }
     if (ok && c->own_tx)
-        ok = send_text(c, t, "COMMIT");
-    return ok && send_sync(c, t, true);
+        ok = pgconn_put_text(c, t, "COMMIT");
+    return ok && pgconn_put_sync(c, t, true);
 }
 
 static uint64_t watch_next(const struct pgconn *c, uint64_t now)
@@ -500,8 +546,7 @@ static uint64_t watch_next(const struct pgconn *c, uint64_t now)
     return now + 1000;
 }
 
-/* What was put together leaves in one write. */
-static void leave(struct pgconn *c, bool sent)
+void pgconn_leave(struct pgconn *c, bool sent)
 {
     uint64_t now = loop_now_ms(c->loop);
 
@@ -565,7 +610,7 @@ static bool send_group(struct pgconn *c)
             return false;
         ring_at(c, c->count - 1)->last = true;
     }
-    return send_sync(c, NULL, false);
+    return pgconn_put_sync(c, NULL, false);
 }
 
 void pgconn_sync(struct pgconn *c)
@@ -577,7 +622,7 @@ void pgconn_sync(struct pgconn *c)
         send_direct(c);
     else
         ok = ok && send_group(c);
-    leave(c, ok);
+    pgconn_leave(c, ok);
 }
 
 void pgconn_run(struct pgconn *c, struct trip *t)
@@ -585,12 +630,12 @@ void pgconn_run(struct pgconn *c, struct trip *t)
     attach(c, t);
     c->shared = false;
     c->raw = c->raw || (t->flags & ATH_PG_RAW);
-    leave(c, (c->tx || send_spare(c)) && send_all(c, t));
+    pgconn_leave(c, (c->tx || send_spare(c)) && send_all(c, t));
 }
 
 void pgconn_say(struct pgconn *c, const char *sql)
 {
-    leave(c, send_clean(c, sql) && send_sync(c, NULL, true));
+    pgconn_leave(c, send_clean(c, sql) && pgconn_put_sync(c, NULL, true));
 }
 
 void pgconn_hold(struct pgconn *c, struct ath_session *s)
@@ -613,7 +658,7 @@ static void held(struct pgconn *c, bool idle)
     c->limited = c->limited && c->tx;
     if (c->tx && c->own_tx) {
         c->own_tx = c->tx = false;
-        leave(c, send_clean(c, "ROLLBACK") && send_sync(c, NULL, false));
+        pgconn_leave(c, send_clean(c, "ROLLBACK") && pgconn_put_sync(c, NULL, false));
         return;
     }
     deadline_clear(&c->watch);
@@ -634,15 +679,15 @@ void pgconn_answered(struct pgconn *c, bool idle)
     c->tx = c->limited = false;
     if (!c->retire && (!idle || c->raw)) {
         if (!idle)
-            ok = send_clean(c, "ROLLBACK") && send_sync(c, NULL, false);
+            ok = send_clean(c, "ROLLBACK") && pgconn_put_sync(c, NULL, false);
         if (c->raw) {
             prep_forget_all(&c->prep);
-            ok = ok && send_clean(c, "DISCARD ALL") && send_sync(c, NULL, false);
+            ok = ok && send_clean(c, "DISCARD ALL") && pgconn_put_sync(c, NULL, false);
         }
         c->retire = c->cleaning && !idle;
         c->cleaning = true;
         c->shared = c->raw = false;
-        leave(c, ok);
+        pgconn_leave(c, ok);
         return;
     }
     deadline_clear(&c->watch);
@@ -666,6 +711,7 @@ void pgconn_drop(struct trip *t)
 
     if (t->plain && !c->shared && us > PGCONN_STUCK_MS * 1000)
         c->on->answered(c, t, us); /* at least so long */
+    pgcopy_stop(c, "its caller has left");
     pgconn_take_off(c, t);
     if (c->state != PGCONN_BUSY || !list_empty(&c->trips))
         return;
@@ -696,7 +742,7 @@ static void watch_busy(struct pgconn *c)
         pgconn_broke(c, NULL); /* closing a busy connection cancels what runs on it */
         return;
     }
-    if (most && quiet >= most && !c->paused) {
+    if (most && quiet >= most && !c->paused && !pgcopy_runs(c)) {
         pgconn_too_late(c, "the server did not answer in time");
         return;
     }
@@ -713,7 +759,9 @@ static void on_watch(struct deadline *d)
         pgconn_too_late(c, "connecting took too long");
         return;
     }
-    if (c->state == PGCONN_BUSY)
+    if (c->copying == PGCOPY_DATA)
+        pgcopy_watch(c);
+    else if (c->state == PGCONN_BUSY)
         pgconn_receive(c); /* it may have answered while the loop was busy */
     if (c->state == PGCONN_BUSY)
         watch_busy(c);

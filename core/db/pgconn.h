@@ -81,7 +81,7 @@ struct pgconn {
     struct wire wire;
     struct tuples *tuples;       /* of the answer that is being read */
     uv_poll_t *poll;             /* freed by its own close callback */
-    int fd, events;
+    int fd, events;              /* ours, a duplicate of libpq's; with `poll` */
     struct pgaddr *addr;         /* while it resolves */
     struct prep_table prep;
     struct sent *sent;           /* a ring: what answers are awaited for */
@@ -106,6 +106,9 @@ struct pgconn {
     bool paused;                 /* nothing is read: nobody asks for the rows that come */
     bool limited;                /* and in it a statement_timeout other than the session's */
     bool own_tx;                 /* the trip on it ends the transaction that it begins */
+    bool odd;                    /* the server said something while data was sent to it */
+    uint64_t heard;              /* so many bytes in all, when it was last looked */
+    uint8_t copying;             /* a step of pgcopy.h */
 };
 
 struct pgconn *pgconn_open(ath_loop *l, struct db_target *t, const struct pgconn_options *o,

@@ -1,5 +1,5 @@
 /* core/db/pgconn_priv.h - what the halves of a connection share: pgconn.c connects and sends,
- * pgread.c reads.
+ * pgread.c reads, pgcopy.c does what a COPY wants.
  */
 #ifndef CORE_DB_PGCONN_PRIV_H
 #define CORE_DB_PGCONN_PRIV_H
@@ -12,13 +12,14 @@ enum sent_kind {
     SENT_INNER, /* BEGIN, settings, COMMIT: only a failure counts */
     SENT_CLEAN, /* ours: ROLLBACK, DISCARD ALL, DEALLOCATE */
     SENT_SYNC,
+    SENT_COPY, /* its COPY, outside of a pipeline: see pgcopy.h */
 };
 
 struct sent {
     struct trip *trip; /* NULL: nobody waits for it any more */
     struct prep *prep;
     uint8_t kind;
-    bool got;  /* its result came; the NULL behind it has not */
+    bool got;    /* its result came; the NULL behind it has not */
     bool pieces; /* its rows come in pieces; `asked`: libpq was told so */
     bool asked;
     bool last; /* with it the trip is finished */
@@ -48,6 +49,15 @@ void pgconn_broke(struct pgconn *c, const ath_err *why);
 void pgconn_too_late(struct pgconn *c, const char *what);
 /* What libpq says, in one line: it names host and user, never a password. */
 void pgconn_broke_libpq(struct pgconn *c);
+
+/* Puts a message into libpq's buffer, or only its entry into the ring. False: libpq did not take
+ * it. */
+void pgconn_put_entry(struct pgconn *c, enum sent_kind kind, struct trip *t);
+bool pgconn_put_text(struct pgconn *c, struct trip *t, const char *sql);
+bool pgconn_put_sync(struct pgconn *c, struct trip *t, bool last);
+/* What was put together leaves in one write. */
+void pgconn_leave(struct pgconn *c, bool sent);
+void pgconn_listen_to(struct pgconn *c, int events); /* UV_READABLE, UV_WRITABLE */
 
 /* Reads what there is and gives it to whom it belongs. */
 void pgconn_receive(struct pgconn *c);

@@ -1,7 +1,7 @@
 /* A list per loop, so that nothing is left when the loop ends. */
 #include "db/pgown.h"
 
-#include "db/pgbudget.h"
+#include "db/fair.h"
 #include "db/pgconn_priv.h"
 #include "db/pgpool.h"
 
@@ -25,6 +25,7 @@ void pgown_forget(struct pgconn *c)
 {
     list_unlink(&c->node);
     pgbudget_give_own();
+    fair_freed();
 }
 
 void pgown_close(struct pgconn *c)

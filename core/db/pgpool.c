@@ -12,9 +12,10 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rand.h"
-#include "db/pgbudget.h"
+#include "db/pgpool_priv.h"
 #include "db/pieces.h"
 #include "db/session.h"
 #include "lib/text.h"
@@ -28,41 +29,13 @@ enum {
     TICK_MS = 10,
     IDLE_TICK_MS = 1000,
     WIDEN_MS = 10,   /* waiting for so long asks for more width */
-    STARVED_MS = 50, /* between two calls for a connection of another loop */
     BACKOFF_MIN_MS = 50,
     BACKOFF_MAX_MS = 2000,
     ANSWER_GRACE_MS = 5000, /* beyond the server's own statement_timeout */
-    COSTS = 512,
     GROUP_US = 10000,   /* what the reads of a group may take together, by what is known of them */
     SLOW_US = GROUP_US, /* a read that has taken so long, in the mean, goes alone */
     UNKNOWN_US = 500,
     PACE_MS = 200, /* a measure of the line takes so long at least */
-};
-
-/* What plain reads cost, by their hash: the last ones that were seen, others forgotten. */
-struct cost {
-    uint32_t tag, us;
-};
-
-struct pgpool {
-    struct list node; /* among the loop's pools */
-    struct db_client *client;
-    ath_loop *loop;
-    struct db_target *target;
-    struct list shared, own, held;   /* lines */
-    struct list idle, busy, opening; /* idle: last used first */
-    uint32_t waiting, idle_n, size;  /* size: in all three lists */
-    uint32_t base;                   /* this loop's share of the connections */
-    uint32_t opening_n, width, flowing;
-    uint32_t give; /* connections that another loop asked for */
-    uint32_t fails, rotate;
-    uint64_t order, retry_ms, starved_ms;
-    uint32_t held_waiting;      /* of those who wait */
-    uint64_t pace_us;           /* one leaves the line so long after the other; 0: it is short */
-    uint64_t paced_ms, paced_n; /* measured since, who had left by then */
-    struct deferred flush;
-    struct deadline tick;
-    struct cost cost[COSTS];
 };
 
 static const struct pgconn_hooks hooks;
@@ -105,10 +78,10 @@ static void forget(struct pgpool *p, struct pgconn *c)
     let_go(p, c);
     list_unlink(&c->node);
     p->size--;
-    pgbudget_give(&p->client->connections);
+    fair_give(p->client);
 }
 
-static void close_conn(struct pgpool *p, struct pgconn *c)
+void pgpool_close_conn(struct pgpool *p, struct pgconn *c)
 {
     if (c->session)
         session_lost(c);
@@ -125,40 +98,6 @@ static uint64_t backoff_ms(const struct pgpool *p)
     for (uint32_t i = 1; i < p->fails && ms < BACKOFF_MAX_MS; i++)
         ms *= 2;
     return ms / 2 + rand_u64() % (ms / 2 + 1);
-}
-
-/* Another loop holds what this one needs. */
-struct call_for {
-    struct db_client *client;
-    ath_loop *loop;
-};
-
-static void answer_call(void *arg)
-{
-    struct call_for *call = arg;
-    struct db_loop *on = db_loop_of(call->loop);
-
-    if (on)
-        pgpool_give_back(on, call->client);
-    free(call);
-}
-
-static void starved(struct pgpool *p, enum pgbudget_room room)
-{
-    uint64_t now = loop_now_ms(p->loop);
-
-    if (now - p->starved_ms < STARVED_MS)
-        return;
-    p->starved_ms = now;
-    for (uint32_t i = 0; i < db_process.loop_count; i++) {
-        ath_loop *l = db_process.loops[i];
-        struct call_for *call;
-        if (l == p->loop && room == PGBUDGET_CLIENT_FULL)
-            continue;
-        call = MEM_NEW(struct call_for);
-        *call = (struct call_for){ room == PGBUDGET_CLIENT_FULL ? p->client : NULL, l };
-        loop_post(l, answer_call, call);
-    }
 }
 
 struct pgconn_options pgpool_connect_options(void)
@@ -178,46 +117,29 @@ static uint64_t pool_max(const struct pgpool *p)
     return p->client->pool_max;
 }
 
-static bool open_one(struct pgpool *p)
+void pgpool_open_taken(struct pgpool *p)
 {
-    enum pgbudget_room room = pgbudget_take(&p->client->connections, pool_max(p));
     struct pgconn_options how = pgpool_connect_options();
     struct pgconn *c;
 
-    if (room != PGBUDGET_TAKEN) {
-        if (p->size < p->base)
-            starved(p, room);
-        return false;
-    }
     how.rotate = p->rotate;
     c = pgconn_open(p->loop, p->target, &how, &hooks, p);
     list_push(&p->opening, &c->node);
     p->opening_n++;
     p->size++;
+}
+
+bool pgpool_open_one(struct pgpool *p)
+{
+    if (!pgshare_take(p))
+        return false;
+    pgpool_open_taken(p);
     return true;
 }
 
 static bool is_down(const struct pgpool *p)
 {
     return p->fails > 0 && p->size == p->opening_n;
-}
-
-/* As many as those who wait can use. */
-static void open_missing(struct pgpool *p)
-{
-    uint32_t want = 0;
-
-    if (p->fails > 0)
-        return; /* the tick tries again when the time has come */
-    list_each (node, next, &p->own)
-        if (++want == OPENING_MAX)
-            break;
-    if (!list_empty(&p->shared) && p->flowing < p->width)
-        want++;
-    if (!list_empty(&p->held) && pgbudget_may_hold(&p->client->held, pool_max(p)))
-        want++;
-    while (p->opening_n < want && p->opening_n < OPENING_MAX && open_one(p))
-        ;
 }
 
 /* ---- the line ---- */
@@ -236,9 +158,48 @@ static void out_of_line(struct pgpool *p, struct trip *t)
     count_waiting(p, -1);
 }
 
+static void refuse_line(struct pgpool *p, struct list *line)
+{
+    struct trip *t;
+
+    while ((t = first_of(line)) != NULL) {
+        out_of_line(p, t);
+        trip_finish(t, client_shut(p->client, trip_err(t)));
+    }
+}
+
+static void refuse_lines(struct pgpool *p)
+{
+    refuse_line(p, &p->shared);
+    refuse_line(p, &p->own);
+    refuse_line(p, &p->held);
+}
+
+/* As many as those who wait can use. */
+static void open_missing(struct pgpool *p)
+{
+    uint32_t want = 0;
+
+    if (p->fails > 0)
+        return; /* the tick tries again when the time has come */
+    if (unlikely(!p->target)) {
+        refuse_lines(p);
+        return;
+    }
+    list_each (node, next, &p->own)
+        if (++want == OPENING_MAX)
+            break;
+    if (!list_empty(&p->shared) && p->flowing < p->width)
+        want++;
+    if (!list_empty(&p->held) && fair_may_hold(p->client))
+        want++;
+    while (p->opening_n < want && p->opening_n < OPENING_MAX && pgpool_open_one(p))
+        ;
+}
+
 static struct cost *cost_of(struct pgpool *p, uint64_t hash)
 {
-    return &p->cost[hash % COSTS];
+    return &p->cost[hash % PGPOOL_COSTS];
 }
 
 static uint32_t expected_us(struct pgpool *p, uint64_t hash)
@@ -307,7 +268,7 @@ static bool send_held(struct pgpool *p, struct pgconn *c, const struct trip *own
     struct trip *t = first_of(&p->held);
 
     if (likely(!t) || (own && own->order < t->order) || (shared && shared->order < t->order) ||
-        !pgbudget_hold(&p->client->held, pool_max(p)))
+        !fair_hold(p->client))
         return false;
     set_idle(p, c, false);
     out_of_line(p, t);
@@ -317,6 +278,30 @@ static bool send_held(struct pgpool *p, struct pgconn *c, const struct trip *own
     else
         pgconn_run(c, t);
     return true;
+}
+
+struct ending {
+    struct db_client *client;
+    ath_loop *loop;
+};
+
+static void end_here(void *arg)
+{
+    struct ending *end = arg;
+    struct pgpool *p = db_loop_of(end->loop) ? end->client->pool[end->loop->index] : NULL;
+
+    if (p && !p->target && !p->size && !p->waiting)
+        pgpool_close_of(end->client, end->loop);
+    free(end);
+}
+
+/* Not from inside its own code. */
+static void end_later(struct pgpool *p)
+{
+    struct ending *end = MEM_NEW(struct ending);
+
+    *end = (struct ending){ p->client, p->loop };
+    loop_post(p->loop, end_here, end);
 }
 
 static void arm(struct pgpool *p)
@@ -329,8 +314,18 @@ static void arm(struct pgpool *p)
         at = p->retry_ms > now ? p->retry_ms : now + TICK_MS;
     else if (p->size)
         at = now + IDLE_TICK_MS;
+    else if (!p->target)
+        end_later(p);
     if (at && (!p->tick.at_ms || p->tick.at_ms > at))
         deadline_set(p->loop, &p->tick, at);
+}
+
+/* Nobody waits any more. */
+static void line_over(struct pgpool *p)
+{
+    p->pace_us = p->paced_ms = 0;
+    p->line_most = fair_line(p->client, &p->line_told, 0);
+    fair_leave(&p->seat);
 }
 
 static void flush(void *arg)
@@ -356,7 +351,7 @@ static void flush(void *arg)
     if (p->waiting)
         open_missing(p);
     else if (unlikely(p->paced_ms))
-        p->pace_us = p->paced_ms = 0;
+        line_over(p);
     arm(p);
 }
 
@@ -400,7 +395,7 @@ int pgpool_admit(const struct pgpool *p, ath_task *t, uint32_t timeout_ms, ath_e
 
     if (unlikely(is_down(p)))
         return client_unavailable(p->client, p->retry_ms > now ? p->retry_ms - now : 0, e);
-    if (unlikely(p->waiting >= db_process.options.waiting_max))
+    if (unlikely(p->waiting >= p->line_most))
         return timed_out(p, e, "too many requests wait for a connection", line_ms(p));
     if (unlikely(p->pace_us))
         return admit_slow(p, t, timeout_ms, e);
@@ -487,10 +482,9 @@ static void on_ready(struct pgconn *c)
     let_go(p, c);
     set_idle(p, c, true);
     if (c->retire || c->target != p->target || is_old(c)) {
-        close_conn(p, c);
-    } else if (p->give && p->size > p->base) {
-        p->give--;
-        close_conn(p, c);
+        pgpool_close_conn(p, c);
+    } else if (unlikely(p->give > 0) && pgshare_gives(p)) {
+        pgpool_close_conn(p, c);
     }
     flush_later(p);
 }
@@ -529,12 +523,14 @@ static void on_answered(struct pgconn *c, const struct trip *t, uint64_t us)
 void pgpool_trip_lost(struct trip *t, const ath_err *why)
 {
     ath_err *e = trip_err(t);
+    bool sure = t->undone || (t->flags & ATH_PG_READ);
 
-    t->unsure = true;
+    t->unsure = !t->undone;
     err_raise(e, "connection_error", "the connection was lost%s: %.*s",
-              t->flags & ATH_PG_READ ? "" : "; whether the statement took effect is not known",
+              sure ? "" : "; whether the statement took effect is not known",
               why ? why->message_n : 6, why ? why->message : "closed");
     err_detail(e, "retry_after", str_of("1"));
+    trip_outcome(t, e);
     trip_finish(t, e->rc);
 }
 
@@ -617,7 +613,7 @@ static void close_unused(struct pgpool *p, uint64_t now)
         struct pgconn *c = list_entry(node, struct pgconn, node);
         before = node->prev;
         if (is_old(c) || (most && now - c->idle_since_ms > most && p->size > min_share(p)))
-            close_conn(p, c);
+            pgpool_close_conn(p, c);
     }
 }
 
@@ -645,13 +641,38 @@ static void measure_pace(struct pgpool *p, uint64_t now)
     p->paced_n = left;
 }
 
+/* Counted here and not where trips leave: that way is walked for each of them. */
+static void tell_served(struct pgpool *p)
+{
+    uint64_t left = p->order - p->waiting;
+
+    if (left == p->told)
+        return;
+    atomic_fetch_add(&p->client->served, left - p->told);
+    atomic_store(&p->client->used_ns, clock_wall_ns());
+    p->told = left;
+}
+
+/* Mostly before it was told; a trip between two ticks was told already. */
+void pgpool_uncount(struct db_client *c, ath_loop *l)
+{
+    struct pgpool *p = c->pool ? c->pool[l->index] : NULL;
+
+    if (!p)
+        return;
+    if (p->order - p->waiting > p->told)
+        p->told++;
+    else
+        atomic_fetch_sub(&c->served, 1);
+}
+
 /* Nobody's own URI is knocked at without a request. */
 static void try_again(struct pgpool *p)
 {
-    if (p->client->direct && !p->waiting)
+    if (!p->target || (p->client->direct && !p->waiting))
         p->fails = 0;
     else
-        open_one(p);
+        pgpool_open_one(p);
 }
 
 static void on_tick(struct deadline *d)
@@ -661,6 +682,8 @@ static void on_tick(struct deadline *d)
     bool waits;
 
     measure_pace(p, now);
+    p->line_most = fair_line(p->client, &p->line_told, p->waiting);
+    tell_served(p);
     waits = expire(p, &p->shared, now);
     expire(p, &p->own, now);
     expire(p, &p->held, now);
@@ -668,6 +691,8 @@ static void on_tick(struct deadline *d)
         p->width++;
     else if (!p->waiting && p->width > WIDTH)
         p->width--;
+    if (!p->waiting)
+        fair_leave(&p->seat);
     if (p->fails && now >= p->retry_ms && p->opening_n == 0)
         try_again(p);
     close_unused(p, now);
@@ -689,6 +714,8 @@ struct pgpool *pgpool_of(struct db_client *c, ath_loop *l)
     p->target = client_target(c);
     p->base = base ? (uint32_t)base : 1;
     p->width = WIDTH;
+    p->line_most = fair_line(c, &p->line_told, 0);
+    fair_seat_init(&p->seat, c, l);
     list_init(&p->shared);
     list_init(&p->own);
     list_init(&p->held);
@@ -709,34 +736,29 @@ struct db_client *pgpool_client(const struct pgpool *p)
 
 void pgpool_warm(struct pgpool *p)
 {
-    while (p->fails == 0 && p->size < min_share(p) && open_one(p))
+    while (p->target && p->fails == 0 && p->size < min_share(p) && pgpool_open_one(p))
         ;
     arm(p);
 }
 
-void pgpool_retarget(struct pgpool *p)
+static void take_target(struct pgpool *p, struct db_target *target)
 {
     target_unref(p->target);
-    p->target = client_target(p->client);
+    p->target = target;
     p->fails = p->rotate = 0;
     list_each (node, next, &p->idle)
-        close_conn(p, list_entry(node, struct pgconn, node));
+        pgpool_close_conn(p, list_entry(node, struct pgconn, node));
     flush_later(p);
 }
 
-void pgpool_give_back(struct db_loop *on, struct db_client *c)
+void pgpool_retarget(struct pgpool *p)
 {
-    list_each (node, next, &on->pools) {
-        struct pgpool *p = list_entry(node, struct pgpool, node);
-        if ((c && p->client != c) || p->size == 0 || (c && p->size <= p->base))
-            continue;
-        if (!list_empty(&p->idle)) {
-            close_conn(p, list_entry(p->idle.prev, struct pgconn, node));
-            return;
-        }
-        if (p->size > p->base)
-            p->give = 1;
-    }
+    take_target(p, client_target(p->client));
+}
+
+void pgpool_shut(struct pgpool *p)
+{
+    take_target(p, NULL);
 }
 
 static void end_line(struct pgpool *p, struct list *line)
@@ -758,7 +780,7 @@ static void close_list(struct pgpool *p, struct list *conns)
             pgconn_detach(t);
             trip_finish(t, err_raise(trip_err(t), "server_draining", "the server stops"));
         }
-        close_conn(p, c);
+        pgpool_close_conn(p, c);
     }
 }
 
@@ -770,6 +792,8 @@ static void pool_close(struct pgpool *p)
     close_list(p, &p->opening);
     close_list(p, &p->busy);
     close_list(p, &p->idle);
+    tell_served(p);
+    line_over(p);
     deadline_clear(&p->tick);
     deferred_cancel(&p->flush);
     list_unlink(&p->node);

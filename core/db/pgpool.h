@@ -15,7 +15,7 @@
  * they are needed, a few at a time. While the database cannot be reached everybody is refused at
  * once, and the pool tries again by itself, at growing intervals with jitter.
  *
- * For the loop's own thread, except pgpool_retarget() and pgpool_give_back(), which are posted.
+ * For the loop's own thread, except pgpool_retarget(), which is posted.
  */
 #ifndef CORE_DB_PGPOOL_H
 #define CORE_DB_PGPOOL_H
@@ -30,6 +30,7 @@ struct db_client *pgpool_client(const struct pgpool *p);
 /* < 0: refused: nobody may wait any more, or the line would surely take longer than the task has. */
 int pgpool_admit(const struct pgpool *p, ath_task *t, uint32_t timeout_ms, ath_err *e);
 void pgpool_submit(struct pgpool *p, struct trip *t);
+void pgpool_uncount(struct db_client *c, ath_loop *l); /* see db_client_uncount() */
 void pgpool_leave(struct trip *t);       /* out of the line or off its connection */
 /* The connection that it was on is lost: ends it with the words for that. */
 void pgpool_trip_lost(struct trip *t, const ath_err *why);
@@ -41,8 +42,8 @@ void pgpool_warm(struct pgpool *p);      /* opens this loop's share of pool_min 
 /* The target has changed: connections to the old one close as they become idle. */
 void pgpool_retarget(struct pgpool *p);
 
-/* One connection of this loop for another one: of `c`, or of any database when NULL. An idle one
- * closes at once, else the next that becomes idle. */
-void pgpool_give_back(struct db_loop *on, struct db_client *c);
+/* Its client is shut: connections close as they become idle, and who waits is refused. It ends when
+ * none is left; pgpool_retarget() before that opens it again. */
+void pgpool_shut(struct pgpool *p);
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "db/pgconn_priv.h"
+#include "db/pgcopy.h"
 #include "db/pieces.h"
 #include "db/query.h"
 
@@ -31,6 +32,7 @@ static struct db_failure failure_of(const PGresult *res)
         .schema = PQresultErrorField(res, PG_DIAG_SCHEMA_NAME),
         .column = PQresultErrorField(res, PG_DIAG_COLUMN_NAME),
         .function = PQresultErrorField(res, PG_DIAG_SOURCE_FUNCTION),
+        .context = PQresultErrorField(res, PG_DIAG_CONTEXT),
     };
 }
 
@@ -69,6 +71,15 @@ static void run_fresh(struct pgconn *c, struct trip *t)
     pgconn_run_again(c, t);
 }
 
+/* Of a trip that is fenced by a lease, the fence says so with a word that only it has. */
+static __attribute__((noinline)) void query_failed(struct trip *t, const struct db_failure *f)
+{
+    if (t->fence && strstr(f->message, DB_LEASE_LOST))
+        err_raise(trip_err(t), "lease_lost", "the lease of the job is not held any more");
+    else
+        db_fail(f, trip_err(t));
+}
+
 /* Entry `s` failed. Reads in front of a shared Sync end here; all others at their Sync, when it is
  * known that the transaction is over. */
 static void failed(struct pgconn *c, struct sent *s, const struct db_failure *f)
@@ -85,7 +96,7 @@ static void failed(struct pgconn *c, struct sent *s, const struct db_failure *f)
     t->redo = stale && t->tries == 0 && !(t->flags & ATH_PG_EACH);
     t->failed = true;
     if (!t->redo)
-        db_fail(f, trip_err(t));
+        query_failed(t, f);
     if (!t->plain)
         return;
     if (t->redo) {
@@ -247,9 +258,11 @@ static bool refused(struct pgconn *c, struct sent *s, PGresult *res)
     return !lost;
 }
 
-/* Gives a result to the entry at the head. False: the connection is gone. */
+/* Gives a result to the entry at the head. False: the connection is gone, or waits for data. */
 static bool take(struct pgconn *c, struct sent *s, PGresult *res)
 {
+    if (unlikely(s->kind == SENT_COPY) && PQresultStatus(res) != PGRES_FATAL_ERROR)
+        return pgcopy_take(c, s, res);
     switch (PQresultStatus(res)) {
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
@@ -307,7 +320,7 @@ static bool may_take(struct pgconn *c)
     return !PQisBusy(c->pg);
 }
 
-/* Everything that libpq has read so far. False: the connection is gone. */
+/* Everything that libpq has read so far. False: the connection is gone, or waits for data. */
 static bool drain(struct pgconn *c)
 {
     bool nothing = false;
@@ -334,7 +347,9 @@ static bool drain(struct pgconn *c)
         ring_pop(c);
         c->progress_ms = loop_now_ms(c->loop);
     }
-    if (c->count == 0 && c->state == PGCONN_BUSY)
+    if (c->count == 0 && c->state == PGCONN_BUSY && unlikely(c->copying != PGCOPY_NONE))
+        pgcopy_next(c);
+    else if (c->count == 0 && c->state == PGCONN_BUSY)
         pgconn_answered(c, PQtransactionStatus(c->pg) == PQTRANS_IDLE);
     return c->state != PGCONN_CLOSED;
 }

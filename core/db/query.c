@@ -10,11 +10,13 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/mem.h"
 #include "db/direct.h"
 #include "db/listen.h"
 #include "db/pgpool.h"
 #include "db/pieces.h"
 #include "db/session.h"
+#include "io/stream.h"
 #include "lib/buf.h"
 
 enum { STMTS_MAX = 1000, PARAMS_MAX = 65535, SETTINGS_MAX = 100 };
@@ -112,7 +114,7 @@ static void trip_stop(struct op *o)
 
     if (o->finished)
         return;
-    t->unsure = t->conn != NULL;
+    t->unsure = t->conn && !t->undone;
     trip_leave(t, "a query of it was stopped");
     trip_finish(t, ATH_E_CANCELED);
 }
@@ -132,17 +134,33 @@ static void trip_release(struct op *o)
         client_unheard(t->sent_to, o->task->loop);
 }
 
+/* Whoever writes the stream learns that nobody reads on. */
+static void copy_release(struct op *o)
+{
+    struct trip *t = o->impl;
+
+    stream_drop(t->from);
+    trip_release(o);
+}
+
+void trip_outcome(const struct trip *t, ath_err *e)
+{
+    if (t->from)
+        err_detail_str(e, "outcome", str_of(t->unsure ? "unknown" : "none"));
+}
+
 static void trip_late(struct deadline *d)
 {
     struct trip *t = container_of(d, struct trip, limit);
-
-    bool unsure = t->conn && !(t->flags & ATH_PG_READ);
+    ath_err *e = op_err(t->op);
+    bool unsure = t->conn && !t->undone && !(t->flags & ATH_PG_READ);
 
     t->unsure = unsure;
     trip_leave(t, "a query of it did not end in time");
-    trip_finish(t,
-                err_raise(op_err(t->op), "query_timeout", "the query did not end within its time%s",
-                          unsure ? "; whether it took effect is not known" : ""));
+    err_raise(e, "query_timeout", "the query did not end within its time%s",
+              unsure ? "; whether it took effect is not known" : "");
+    trip_outcome(t, e);
+    trip_finish(t, e->rc);
 }
 
 /* ---- making one ---- */
@@ -232,16 +250,98 @@ static int copy_settings(ath_arena *a, const ath_query *q, struct trip_stmt *to,
 /* What a statement says of itself must be sayable of its trip. */
 static int stmt_flags(struct trip *t, uint32_t flags, bool last, ath_err *e)
 {
-    uint32_t known = ATH_PG_READ | ATH_PG_RAW | ATH_PG_ROWS;
+    uint32_t known = ATH_PG_READ | ATH_PG_RAW | ATH_PG_ROWS | ATH_PG_COPY;
 
     if (flags & ~known)
         return err_fail(e, ATH_E_BUG, "flags %u of a statement are those of a query",
                         flags & ~known);
-    if ((flags & ATH_PG_ROWS) && !last)
-        return err_fail(e, ATH_E_BUG, "only the rows of the last statement can come in pieces");
-    t->flags |= flags & (ATH_PG_RAW | ATH_PG_ROWS);
-    t->plain = t->plain && !(t->flags & (ATH_PG_RAW | ATH_PG_ROWS));
+    if ((flags & (ATH_PG_ROWS | ATH_PG_COPY)) && !last)
+        return err_fail(e, ATH_E_BUG, "only the last statement can copy or give rows in pieces");
+    t->flags |= flags & (ATH_PG_RAW | ATH_PG_ROWS | ATH_PG_COPY);
+    t->plain = t->plain && !(t->flags & (ATH_PG_RAW | ATH_PG_ROWS | ATH_PG_COPY));
     return 0;
+}
+
+/* Keeps its connection at the pace of whoever writes the stream. */
+static int copy_begin(struct trip *t, ath_task *task, const ath_query *q, ath_err *e)
+{
+    uint32_t never = ATH_PG_READ | ATH_PG_READ_ONLY | ATH_PG_ROWS | ATH_PG_EACH | ATH_PG_ALONE;
+
+    if (!q->from)
+        return err_raise(e, "feature_unavailable", "COPY TO is not available in this version");
+    if (!stream_may_consume(q->from, task))
+        return err_fail(e, ATH_E_BUG, "the stream to copy is not of this task, or has a reader");
+    if (t->flags & never)
+        return err_fail(e, ATH_E_BUG,
+                        "a COPY is no read, and one transaction with what is before it");
+    if (t->stmt[t->count - 1].n)
+        return err_fail(e, ATH_E_BUG, "a COPY takes no values");
+    t->from = q->from;
+    t->holds = t->undone = true;
+    return 0;
+}
+
+/* ---- fenced by a job's lease ---- */
+
+static bool (*lease_of)(ath_task *t, struct db_lease *ret);
+
+void db_leases(bool (*of)(ath_task *t, struct db_lease *ret))
+{
+    lease_of = of;
+}
+
+static int lease_lost(ath_err *e)
+{
+    return err_raise(e, "lease_lost", "the lease of the job is not held any more");
+}
+
+static int fence_lease(ath_task *task, struct db_lease *ret, ath_err *e)
+{
+    if (!lease_of || !lease_of(task, ret))
+        return err_fail(e, ATH_E_BUG, "a query is fenced by a lease, but its task is no job's");
+    return clock_ns() < ret->until_ns ? 0 : lease_lost(e);
+}
+
+static int client_of(ath_task *t, const ath_query *q, struct db_client **ret, ath_err *e);
+
+/* On the control plane the lease's own row is asked, and kept, in the query's transaction. */
+static int fence_make(struct trip *t, ath_task *task, const ath_query *q, ath_err *e)
+{
+    struct db_client *client = q->session ? session_client(q->session) : NULL;
+    const char *control = db_process.options.control_client;
+    ath_stmt fence = { .param_count = 2 };
+    struct db_lease lease;
+
+    if (t->flags & (ATH_PG_ALONE | ATH_PG_READ_ONLY))
+        return err_fail(e, ATH_E_BUG, "what runs alone or only reads cannot be fenced by a lease");
+    if (fence_lease(task, &lease, e) < 0 || (!client && client_of(task, q, &client, e) < 0))
+        return e->rc;
+    if (!control || !*control || client != db_client_find(str_of(control)))
+        return 0;
+    fence.sql = lease.sql;
+    fence.param = lease.param;
+    t->fence = ARENA_NEW(&task->arena, struct trip_stmt);
+    return copy_stmt(&task->arena, &fence, 0, t->fence, e);
+}
+
+/* Elsewhere it ends, on the server too, before the lease may be over. */
+static uint32_t fence_time(ath_task *task, uint32_t timeout_ms)
+{
+    struct db_lease lease;
+    uint64_t now = clock_ns(), left;
+
+    if (!lease_of(task, &lease) || lease.until_ns <= now)
+        return 1;
+    left = (lease.until_ns - now) / 1000000u + 1;
+    return timeout_ms && timeout_ms < left ? timeout_ms : (uint32_t)left;
+}
+
+static __attribute__((noinline)) int special_make(struct trip *t, ath_task *task,
+                                                  const ath_query *q, ath_err *e)
+{
+    int rc = t->flags & ATH_PG_COPY ? copy_begin(t, task, q, e) : 0;
+
+    return rc == 0 && (t->flags & ATH_PG_FENCED) ? fence_make(t, task, q, e) : rc;
 }
 
 static int trip_make(ath_task *task, const ath_query *q, struct trip **ret, ath_err *e)
@@ -262,6 +362,8 @@ static int trip_make(ath_task *task, const ath_query *q, struct trip **ret, ath_
         if (rc == 0 && unlikely(stmt_at(q, i)->flags & ~q->flags))
             rc = stmt_flags(t, stmt_at(q, i)->flags, i + 1 == q->stmt_count, e);
     }
+    if (rc == 0 && unlikely(t->flags & (ATH_PG_COPY | ATH_PG_FENCED)))
+        rc = special_make(t, task, q, e);
     list_init(&t->node);
     deadline_init(&t->limit, trip_late);
     *ret = t;
@@ -270,29 +372,8 @@ static int trip_make(ath_task *task, const ath_query *q, struct trip **ret, ath_
 
 /* ---- the call ---- */
 
-static int not_yet(uint32_t flags, ath_err *e)
-{
-    static const struct {
-        uint32_t flag;
-        const char *what;
-    } later[] = {
-        { ATH_PG_COPY, "COPY" },
-        { ATH_PG_FENCED, "a query fenced by a lease" },
-    };
-
-    for (size_t i = 0; i < ATH_COUNT(later); i++)
-        if (flags & later[i].flag)
-            return err_raise(e, "feature_unavailable", "%s is not available in this version",
-                             later[i].what);
-    return 0;
-}
-
 static int check(const ath_query *q, ath_err *e)
 {
-    uint32_t later = ATH_PG_COPY | ATH_PG_FENCED;
-
-    if (unlikely(q->flags & later))
-        return not_yet(q->flags, e);
     if (q->stmt_count > STMTS_MAX || (q->stmt_count && q->stmt_size < sizeof(ath_stmt)))
         return err_fail(e, ATH_E_BUG, "a query has %u statements, expected 1 to %d", q->stmt_count,
                         STMTS_MAX);
@@ -311,16 +392,19 @@ static int check_query(const ath_query *q, ath_err *e)
     return check(q, e);
 }
 
-/* A client by its part: "@control" and "@auth" are what the configuration names so. */
+/* A client by its part: "@control" and "@auth" are what the configuration names so; "@keys" are
+ * connections beside those of "@auth". */
 static int client_by_part(ath_str part, struct db_client **ret, ath_err *e)
 {
     const struct db_options *o = &db_process.options;
-    bool auth = str_is(part, "@auth");
+    bool keys = str_is(part, "@keys"), auth = keys || str_is(part, "@auth");
     const char *name = auth ? o->auth_client : o->control_client;
 
     if (!auth && !str_is(part, "@control"))
         return client_unknown(part, e);
     *ret = name && *name ? db_client_find(str_of(name)) : NULL;
+    if (*ret && keys)
+        *ret = client_beside(*ret);
     if (*ret)
         return 0;
     if (name && *name)
@@ -337,7 +421,7 @@ static int client_by_part(ath_str part, struct db_client **ret, ath_err *e)
 static int client_of(ath_task *t, const ath_query *q, struct db_client **ret, ath_err *e)
 {
     if (unlikely(q->uri.n))
-        return db_direct_client(t, q->uri, ret, e);
+        return db_direct_client(t, q->uri, q->flags & ATH_PG_OPERATOR, ret, e);
     if (unlikely(q->client.n && q->client.p[0] == '@'))
         return client_by_part(q->client, ret, e);
     *ret = q->client.n ? db_client_find(q->client) : t->client;
@@ -369,13 +453,24 @@ static void trip_begin_pieces(struct trip *t, ath_task *task, const ath_query *q
     trip_ask(t, task, then, arg, ms);
 }
 
+static __attribute__((noinline)) void
+trip_begin_special(struct trip *t, ath_task *task, const ath_query *q, ath_then *then, void *arg)
+{
+    if (t->flags & ATH_PG_ROWS)
+        trip_begin_pieces(t, task, q, then, arg);
+    else
+        trip_ask(t, task, then, arg, t->fence ? q->timeout_ms : fence_time(task, q->timeout_ms));
+}
+
 static void trip_begin(struct trip *t, ath_task *task, const ath_query *q, ath_then *then,
                        void *arg)
 {
-    if (unlikely(t->flags & ATH_PG_ROWS))
-        trip_begin_pieces(t, task, q, then, arg);
+    if (unlikely(t->flags & (ATH_PG_ROWS | ATH_PG_FENCED)))
+        trip_begin_special(t, task, q, then, arg);
     else
         trip_ask(t, task, then, arg, q->timeout_ms);
+    if (unlikely(t->from != NULL))
+        t->op->release = copy_release;
 }
 
 static int query_session(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
@@ -401,8 +496,10 @@ static int client_serves(ath_task *task, const struct db_client *client, ath_err
 {
     if (unlikely(!db_loop_of(task->loop)))
         return err_fail(e, ATH_E_CANCELED, "the loop serves no databases any more");
-    if (unlikely(atomic_load_explicit(&client->unusable, memory_order_relaxed)))
-        return client_unavailable(client, 0, e);
+    if (unlikely(client->of != NULL))
+        client = client->of;
+    if (unlikely(atomic_load_explicit(&client->gate, memory_order_relaxed) == DB_SHUT))
+        return client_shut(client, e);
     return 0;
 }
 
@@ -418,6 +515,45 @@ static int pool_of(ath_task *task, const ath_query *q, struct pgpool **ret, ath_
     return pgpool_admit(*ret, task, q->timeout_ms, e);
 }
 
+/* Texts of it live as long as the process: it is set once, if at all. */
+static _Atomic(const char *) control_path;
+
+void db_control_path(ath_str path)
+{
+    const char *now = atomic_load(&control_path);
+
+    if (!str_eq(str_of(now ? now : ""), path))
+        atomic_store(&control_path, mem_dup_str(path));
+}
+
+/* In a database whose path begins with a tenant's schema, names of ours may be somebody else's. */
+static __attribute__((noinline)) const ath_query *
+on_control_path(ath_task *task, const ath_query *q, const char *path)
+{
+    ath_query *with = ARENA_NEW(&task->arena, ath_query);
+    ath_pair *set = arena_alloc(&task->arena, (q->set_count + 1) * sizeof(*set));
+
+    for (uint32_t i = 0; i < q->set_count; i++) {
+        if (str_ieq(q->set[i].name, ATH_S("search_path")))
+            return q;
+        set[i] = q->set[i];
+    }
+    set[q->set_count] = (ath_pair){ ATH_S("search_path"), str_of(path) };
+    *with = *q;
+    with->set = set;
+    with->set_count = q->set_count + 1;
+    return with;
+}
+
+static const ath_query *on_path(ath_task *task, const ath_query *q)
+{
+    const char *path = atomic_load_explicit(&control_path, memory_order_relaxed);
+
+    if (likely(!path || !*path) || !str_is(q->client, "@control") || (q->flags & ATH_PG_ALONE))
+        return q;
+    return on_control_path(task, q, path);
+}
+
 int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
 {
     struct pgpool *pool;
@@ -428,6 +564,7 @@ int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_
         return rc;
     if (unlikely(q->session != NULL))
         return query_session(task, q, then, arg, e);
+    q = on_path(task, q);
     if ((rc = pool_of(task, q, &pool, e)) < 0 || (rc = trip_make(task, q, &t, e)) < 0)
         return rc;
     trip_begin(t, task, q, then, arg);
@@ -438,8 +575,8 @@ int db_query(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_
 /* What an open runs answers with the session, at once. */
 static int whole_rows(const struct trip *t, ath_err *e)
 {
-    if (t->flags & ATH_PG_ROWS)
-        return err_fail(e, ATH_E_BUG, "rows of an open cannot come in pieces");
+    if (t->flags & (ATH_PG_ROWS | ATH_PG_COPY))
+        return err_fail(e, ATH_E_BUG, "an open cannot copy, nor give rows in pieces");
     return 0;
 }
 
@@ -463,6 +600,20 @@ int db_open(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_e
     return 0;
 }
 
+int db_ask(ath_task *t, ath_session *s, const char *sql, uint32_t flags, ath_then *then, void *arg,
+           ath_err *e)
+{
+    ath_stmt stmt = { .sql = sql };
+    ath_query q = { .size = sizeof(q),
+                    .flags = flags,
+                    .session = s,
+                    .stmt = &stmt,
+                    .stmt_size = sizeof(stmt),
+                    .stmt_count = 1 };
+
+    return db_query(t, &q, then, arg, e);
+}
+
 int db_listen(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath_err *e)
 {
     struct db_client *client;
@@ -477,4 +628,18 @@ int db_listen(ath_task *task, const ath_query *q, ath_then *then, void *arg, ath
     if (client->direct)
         return err_raise(e, "feature_unavailable", "a direct URI cannot be listened to");
     return listen_start(client, task, str_of(stmt_at(q, 0)->sql), then, arg, e);
+}
+
+bool db_hears(ath_task *t, const char *client, const char *channel, ath_then *then)
+{
+    const ath_stmt stmt = { .sql = channel };
+    ath_query q = { .size = sizeof(q),
+                    .client = str_of(client),
+                    .stmt = &stmt,
+                    .stmt_size = sizeof(stmt),
+                    .stmt_count = 1 };
+    ath_err e;
+
+    err_reset(&e);
+    return db_listen(t, &q, then, NULL, &e) == 0;
 }

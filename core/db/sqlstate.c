@@ -166,6 +166,18 @@ static void say(const struct db_failure *f, size_t row, ath_err *e)
         err_hint(e, "%s", f->hint);
 }
 
+/* `COPY t, line 3, column a: "x"`, maybe behind other lines. The value is left out. */
+static void name_line(const char *context, ath_err *e)
+{
+    const char *at =
+        context && strncmp(context, "COPY ", 5) != 0 ? strstr(context, "\nCOPY ") : context;
+    const char *line = at ? strstr(at, ", line ") : NULL;
+    size_t n = line ? strspn(line + 7, "0123456789") : 0;
+
+    if (n)
+        err_detail(e, "line", str_from(line + 7, n));
+}
+
 int db_fail(const struct db_failure *f, ath_err *e)
 {
     struct db_failure in = *f;
@@ -191,6 +203,7 @@ int db_fail(const struct db_failure *f, ath_err *e)
         detail(e, "table", in.table);
         detail(e, "column", in.column);
     }
+    name_line(in.context, e);
     if (known[row].again)
         err_detail(e, "retry_after", str_of("1"));
     detail(e, "detail", in.detail);

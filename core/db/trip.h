@@ -19,7 +19,9 @@ struct pgconn;
 struct ath_session;
 struct pieces;
 
-enum { TRIP_TX = ATH_PG_READ_ONLY | ATH_PG_REPEATABLE | ATH_PG_SERIALIZABLE };
+enum {
+    TRIP_TX = ATH_PG_READ_ONLY | ATH_PG_REPEATABLE | ATH_PG_SERIALIZABLE | ATH_PG_COMMITTED
+};
 
 struct trip {
     struct list node;            /* in a waiting line, or among its connection's trips */
@@ -43,9 +45,12 @@ struct trip {
     bool failed;                 /* the op's error is filled */
     bool redo;                   /* its failure is of our making: run it again */
     bool fresh;                  /* it met what was outdated: nothing prepared is used any more */
+    bool undone;                 /* whatever happens now: it has not taken effect */
     struct pieces *pieces;       /* its rows come so; NULL: whole */
+    ath_stream *from;            /* what its COPY sends, see pgcopy.h; NULL: it is none */
     ath_rows first, *last;
     struct deadline limit;       /* set when the query has a time limit of its own */
+    struct trip_stmt *fence;     /* before its statements, in their transaction; NULL: none */
 };
 
 void trip_sent(struct trip *t);  /* it is on a connection: for the times of the request */
@@ -61,6 +66,9 @@ uint64_t trip_left_ms(struct trip *t);
 
 /* Where the words go when it fails: reset. */
 ath_err *trip_err(struct trip *t);
+
+/* Of a COPY: whether it may have happened, said for programs. */
+void trip_outcome(const struct trip *t, ath_err *e);
 
 /* Ends its operation; the trip must be in no line and on no connection. */
 void trip_finish(struct trip *t, int rc);
