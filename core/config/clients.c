@@ -99,6 +99,8 @@ static void add_override(const struct config *c, const struct core_config *cc,
         client = &list->client[list->n++];
         *client = (struct config_client){ .name = name,
                                           .shown = cc->gateway.logging_client,
+                                          .text = { "", 0 },
+                                          .variable = { "", 0 },
                                           .at = { .name = "gateway.logging_pg_uri" } };
     }
     client->uri = uri;
@@ -116,6 +118,7 @@ static void add_client(const struct config *c, const struct config_key *k,
                                       .shown = k->name,
                                       .at = k->at,
                                       .uri = { "", 0 },
+                                      .text = k->value->text,
                                       .variable = { "", 0 } };
     if (client->name.n == 0) {
         config_warn(rep, &k->at, "a client without a name is ignored");

@@ -10,6 +10,8 @@ struct config_client {
     ath_str name;                /* trimmed and in lower case: what requests are matched by */
     ath_str shown;               /* as written, with its blanks */
     ath_str uri;                 /* resolved; a secret. Empty when there is a problem */
+    ath_str text;                /* as written: a URI, or ${...}; a secret. Empty: it has no entry of
+                                  * its own */
     ath_str variable;            /* the one that ${...} names, empty: the URI is literal */
     struct config_place at;
     const char *problem;         /* why the URI cannot be used, in the contract's words; NULL */

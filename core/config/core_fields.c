@@ -16,6 +16,7 @@ FIELDS(server, "server", "The process: where it listens, its threads, its limits
     ATH_STR(T, server.state_dir, "state_dir", "/var/lib/athena", NULL, "Folder for what must outlive the process.", .alias = "$STATE_DIRECTORY"),
     ATH_STR(T, server.runtime_dir, "runtime_dir", "/run/athena", NULL, "Folder for sockets and what a restart may lose.", .alias = "$RUNTIME_DIRECTORY"),
     ATH_STR(T, server.admin_key, "admin_key", "", NULL, "The administrator's fixed key; empty: admin routes are closed.", .flags = ATH_CF_SECRET, .alias = "$ATHENA_KEY_12"),
+    ATH_STR(T, server.secrets_key, "secrets_key", "", NULL, "Seals secrets in tables of the control plane: 32 bytes in base64 or hexadecimal; of several, between commas, the first seals and all open. Empty: they are stored as plain text.", .flags = ATH_CF_SECRET, .alias = "$ATHENA_SECRETS_KEY"),
     ATH_STR(T, server.redis_url, "redis_url", "", NULL, "Redis for the cache and for admission; empty: none.", .flags = ATH_CF_SECRET, .alias = "$ATHENA_REDIS_URL"),
     ATH_STR(T, server.log_filter, "log_filter", "info", NULL, "Levels to log: a comma list of \"level\" or \"target=level\" (error, warn, info, debug, trace, off).", .flags = ATH_CF_RELOAD, .alias = "$RUST_LOG"),
     ATH_INT(T, server.loops, "loops", "0", "0..256", "HTTP loops; 0: one per processor, 4 at most."),
@@ -29,6 +30,7 @@ FIELDS(server, "server", "The process: where it listens, its threads, its limits
     ATH_MSEC(T, server.body_timeout_ms, "body_timeout", "60s", "100ms..1h", "Without a byte of an expected body; then 408."),
     ATH_MSEC(T, server.idle_timeout_ms, "keep_alive", "15s", "100ms..1h", "An idle connection is closed after this.", .alias = "api.keep_alive_secs"),
     ATH_MSEC(T, server.write_timeout_ms, "write_timeout", "60s", "100ms..1h", "A client that reads nothing for longer is cut."),
+    ATH_STR(T, server.ca_file, "ca_file", "", NULL, "Certificates (PEM) that our own requests to others trust, instead of the system's; empty: those.", .alias = "$SSL_CERT_FILE"),
     ATH_MSEC(T, server.request_timeout_ms, "request_timeout", "60s", "100ms..1h", "Deadline of a request whose route has no other."),
     ATH_MSEC(T, server.disconnect_timeout_ms, "disconnect_timeout", "60s", "0..1h", "Grace for a connection that is being closed.", .alias = "api.client_disconnect_timeout_secs"),
     ATH_BYTES(T, server.head_bytes, "head_limit", "128k", "1k..1m", "Largest request head."),
@@ -43,17 +45,18 @@ FIELDS(server, "server", "The process: where it listens, its threads, its limits
 );
 
 FIELDS(pool, "pool", "Connections to the databases, for each client over all loops.",
-    ATH_INT(T, pool.budget, "budget", "400", "1..100000", "Most connections of the whole process."),
+    ATH_INT(T, pool.budget, "budget", "400", "1..100000", "Most connections of the whole process; with fair the last quarter is for clients that hold few."),
     ATH_INT(T, pool.max_connections, "max_connections", "100", "1..500", "Most connections to one client.", .alias = "$ATHENA_PG_POOL_MAX_CONNECTIONS"),
     ATH_INT(T, pool.min_connections, "min_connections", "0", "0..500", "Connections to one client that are kept open.", .alias = "$ATHENA_PG_POOL_MIN_CONNECTIONS"),
-    ATH_INT(T, pool.waiting_max, "waiting_max", "10000", "1..1000000", "Longest waiting line for one client, per loop; then 503."),
+    ATH_BOOL(T, pool.fair, "fair", "true", "When the budget is used up, connections go to the client that holds fewest; false: to who asks first.", .flags = CONFIG_CF_STRICT),
+    ATH_INT(T, pool.waiting_max, "waiting_max", "10000", "1..1000000", "Most requests that wait for a connection to one client; then 503. Without fair: per loop."),
+    ATH_INT(T, pool.waiting_budget, "waiting_budget", "40000", "100..10000000", "With fair: the same of all clients together; near it each has an equal share.", .flags = CONFIG_CF_STRICT),
     ATH_INT(T, pool.prepared_max, "prepared_max", "200", "0..10000", "Prepared statements kept per connection; 0: none."),
-    ATH_INT(T, pool.logging_max_connections, "logging_max_connections", "10", "1..50", "Most connections for log rows to the control plane.", .alias = "$ATHENA_LOGGING_POOL_MAX_CONNECTIONS"),
+    ATH_INT(T, pool.logging_max_connections, "logging_max_connections", "10", "1..50", "Most connections to the control plane's database.", .alias = "$ATHENA_LOGGING_POOL_MAX_CONNECTIONS"),
     ATH_MSEC(T, pool.acquire_timeout_ms, "acquire_timeout", "8s", "10ms..5m", "How long a request waits for a connection.", .alias = "$ATHENA_PG_POOL_ACQUIRE_TIMEOUT_SECS"),
     ATH_MSEC(T, pool.connect_timeout_ms, "connect_timeout", "8s", "10ms..5m", "How long opening a connection may take."),
     ATH_MSEC(T, pool.idle_timeout_ms, "idle_timeout", "120s", "1s..1d", "An idle connection above min_connections is closed after this.", .alias = "$ATHENA_PG_POOL_IDLE_TIMEOUT_SECS"),
     ATH_MSEC(T, pool.max_lifetime_ms, "max_lifetime", "900s", "0..30d", "A connection is replaced after this; 0: never.", .alias = "$ATHENA_PG_POOL_MAX_LIFETIME_SECS"),
-    ATH_MSEC(T, pool.reconnect_interval_ms, "reconnect_interval", "20s", "100ms..1h", "How often a database that is down is tried again.", .alias = "$ATHENA_CLIENT_RECONNECT_INTERVAL_SECS"),
     ATH_BOOL(T, pool.test_before_acquire, "test_before_acquire", "true", "Accepted for the published variable; a broken connection is noticed at once here.", .alias = "$ATHENA_PG_POOL_TEST_BEFORE_ACQUIRE")
 );
 
@@ -80,10 +83,10 @@ FIELDS(api, "api", "The listener and everything every route shares.",
     ATH_BOOL(T, api.immortal_cache, "immortal_cache", "false", "Accepted without effect.")
 );
 
-#define RATE(m, group, per_second_, burst_, what) \
-    ATH_BOOL(T, gateway.m.enabled, "rate_limit_" group "_enabled", "false", "Limit " what " per client address."), \
-    ATH_INT(T, gateway.m.per_second, "rate_limit_" group "_per_second", per_second_, "1..4294967295", "Requests per second."), \
-    ATH_INT(T, gateway.m.burst, "rate_limit_" group "_burst", burst_, "1..4294967295", "Requests at once.")
+#define RATE(m, group, var, per_second_, burst_, what) \
+    ATH_BOOL(T, gateway.m.enabled, "rate_limit_" group "_enabled", "false", "Limit " what ".", .alias = "$ATHENA_RATE_LIMIT_" var "_ENABLED"), \
+    ATH_INT(T, gateway.m.per_second, "rate_limit_" group "_per_second", per_second_, "1..4294967295", "Requests per second.", .alias = "$ATHENA_RATE_LIMIT_" var "_PER_SECOND"), \
+    ATH_INT(T, gateway.m.burst, "rate_limit_" group "_burst", burst_, "1..4294967295", "Requests at once.", .alias = "$ATHENA_RATE_LIMIT_" var "_BURST")
 
 FIELDS(gateway, "gateway", "The data plane: control plane, keys, limits, queues.",
     ATH_STR(T, gateway.logging_client, "logging_client", "", NULL, "Client that holds the control plane; empty: its routes answer 503."),
@@ -92,10 +95,13 @@ FIELDS(gateway, "gateway", "The data plane: control plane, keys, limits, queues.
     ATH_STR(T, gateway.auth_client, "auth_client", "", NULL, "Client that holds API keys and rights; empty: the logging client."),
     ATH_STR(T, gateway.benchmark_client, "benchmark_client", "", NULL, "Shown in health and metrics; empty: the logging client."),
     ATH_BOOL(T, gateway.enforce_api_keys, "enforce_api_keys", "false", "Ask for a key on every gateway route. The shipped file says true.", .flags = CONFIG_CF_STRICT),
-    ATH_STR(T, gateway.unenforced_scope, "unenforced_scope", "all", "all|data|none", "Which classes stay open when keys are not enforced.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.unenforced_scope, "unenforced_scope", "all", "all|data|none", "What is open where keys are not enforced: all (as the published server has it: SQL, schemas, debug, too), data, none. The shipped file says data.", .flags = CONFIG_CF_STRICT),
     ATH_STR(T, gateway.api_key_fail_mode, "api_key_fail_mode", "fail_closed", "fail_closed|fail_open", "When the key store cannot be asked: 503, or let requests through."),
     ATH_STR(T, gateway.key_carriers, "key_carriers", "x-athena-key,x-api-key,apikey", NULL, "Headers that carry a key, in their order.", .flags = CONFIG_CF_STRICT),
     ATH_STR(T, gateway.trusted_proxies, "trusted_proxies", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7", NULL, "Peers whose forwarding headers count.", .flags = CONFIG_CF_STRICT),
+    ATH_INT(T, gateway.auth_failures_per_minute, "auth_failures_per_minute", "60", "0..60000", "Wrong keys that an address may send in a minute before its requests with a key are refused (429); 0: any number.", .flags = CONFIG_CF_STRICT),
+    ATH_INT(T, gateway.auth_failures_burst, "auth_failures_burst", "60", "1..1000000", "How many of them may come at once.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.auth_failures_exempt, "auth_failures_exempt", "127.0.0.0/8,::1/128", NULL, "Networks whose wrong keys are not counted.", .flags = CONFIG_CF_STRICT),
     ATH_STR(T, gateway.host_routing_precedence, "host_routing_precedence", "host", "host|header", "Whether a tenant's host name beats X-Athena-Client.", .flags = CONFIG_CF_STRICT),
     ATH_BOOL(T, gateway.rights_strict, "rights_strict", "false", "A right on a table does not follow from one on its schema.", .flags = CONFIG_CF_STRICT),
     ATH_STR(T, gateway.rights_protected_schemas, "rights_protected_schemas", "athena,pg_catalog,information_schema", NULL, "Schemas that need a right of their own.", .flags = CONFIG_CF_STRICT),
@@ -104,6 +110,8 @@ FIELDS(gateway, "gateway", "The data plane: control plane, keys, limits, queues.
     ATH_MSEC(T, gateway.last_used_interval_ms, "last_used_interval_secs", "30", "0..1d", "How often a key's last use is written; 0: at every request.", .flags = CONFIG_CF_STRICT),
     ATH_STR(T, gateway.auth_log_unenforced, "auth_log_unenforced", "full", "full|sampled|off", "Key log rows of requests that needed no key.", .flags = CONFIG_CF_STRICT),
     ATH_BOOL(T, gateway.database_backed_client_loading, "database_backed_client_loading", "true", "Load clients from the catalogue of the control plane."),
+    ATH_STR(T, gateway.config_sync, "config_sync", "merge", "merge|overwrite", "What a start does to catalogue rows of configured clients: merge leaves what operators changed, overwrite does not.", .flags = CONFIG_CF_STRICT),
+    ATH_MSEC(T, gateway.catalog_poll_ms, "client_catalog_poll", "30s", "100ms..1h", "How often the catalogue is looked at for changes that nobody told of.", .flags = CONFIG_CF_STRICT),
     ATH_STR(T, gateway.statistics_refresh_mode, "client_statistics_startup_refresh_mode", "fast", "fast|full", "How client statistics are computed at start."),
     ATH_INT(T, gateway.statistics_lookback_days, "client_statistics_startup_refresh_lookback_days", "0", "0..4294967295", "Days that this looks back; 0: all rows."),
     ATH_BOOL(T, gateway.force_camel_case_to_snake_case, "force_camel_case_to_snake_case", "false", "Turn camelCase column names of requests into snake_case."),
@@ -120,25 +128,29 @@ FIELDS(gateway, "gateway", "The data plane: control plane, keys, limits, queues.
     ATH_STR(T, gateway.insert_merge_deny_tables, "insert_merge_deny_tables", "", NULL, "Tables whose inserts are never joined."),
     ATH_BOOL(T, gateway.admission_limit_enabled, "admission_limit_enabled", "false", "Limit requests per window, over all routes."),
     ATH_MSEC(T, gateway.admission_window_ms, "admission_window_secs", "1", "1s..1d", "Length of a window in seconds."),
-    ATH_INT(T, gateway.admission_global, "admission_global_requests_per_window", "0", "0..10000000", "Requests of everybody per window; 0: any number."),
+    ATH_INT(T, gateway.admission_global, "admission_global_requests_per_window", "0", "0..10000000", "Requests of everybody per window, over all loops of the process (with redis: of all processes); 0: any number."),
     ATH_INT(T, gateway.admission_per_client, "admission_per_client_requests_per_window", "0", "0..10000000", "Requests per client and window; 0: any number."),
     ATH_STR(T, gateway.admission_store_backend, "admission_store_backend", "redis", "memory|redis", "Where windows are counted; without Redis: in memory."),
-    ATH_STR(T, gateway.admission_store_fail_mode, "admission_store_fail_mode", "fail_closed", "fail_closed|fail_open", "When that store is down: 503, or let requests through."),
-    ATH_BOOL(T, gateway.admission_defer_on_limit_enabled, "admission_defer_on_limit_enabled", "false", "Queue a query over the limit instead of refusing it."),
-    ATH_STR(T, gateway.admission_defer_route_prefixes, "admission_defer_route_prefixes", "", NULL, "Paths for which that holds."),
-    ATH_STR(T, gateway.admission_exempt_paths, "admission_exempt_paths", "/ping,/health,/health/cluster,/metrics", NULL, "Paths that are never limited.", .flags = CONFIG_CF_STRICT),
+    ATH_STR(T, gateway.admission_store_fail_mode, "admission_store_fail_mode", "fail_closed", "fail_closed|fail_open", "When that store is down for longer than cache.redis_cooldown: 503, or let requests through; until then each process counts by itself."),
+    ATH_BOOL(T, gateway.admission_defer_on_limit_enabled, "admission_defer_on_limit_enabled", "false", "Queue a query over the limit instead of refusing it: it goes on as if it had X-Athena-Defer."),
+    ATH_STR(T, gateway.admission_defer_route_prefixes, "admission_defer_route_prefixes", "", NULL, "Paths for which that holds; empty: every query route."),
+    ATH_STR(T, gateway.admission_exempt_paths, "admission_exempt_paths", "/ping,/health,/health/cluster,/ready,/metrics", NULL, "Routes that are never limited.", .flags = CONFIG_CF_STRICT),
     ATH_BOOL(T, gateway.deferred_query_worker_enabled, "deferred_query_worker_enabled", "true", "Run the worker of the deferred queue."),
     ATH_MSEC(T, gateway.deferred_query_worker_poll_ms, "deferred_query_worker_poll_ms", "1000", NULL, "How often it looks for work, in milliseconds."),
     ATH_MSEC(T, gateway.deferred_query_retention_ms, "deferred_query_retention_secs", "2592000", NULL, "How long finished rows are kept, in seconds; 0: for ever."),
     ATH_MSEC(T, gateway.deferred_query_cleanup_interval_ms, "deferred_query_cleanup_interval_ms", "60000", NULL, "How often they are cleaned up, in milliseconds."),
     ATH_MSEC(T, gateway.log_retention_ms, "log_retention_secs", "1209600", NULL, "How long request and operation logs are kept, in seconds; 0: for ever."),
     ATH_BOOL(T, gateway.logging_trust_x_forwarded_for, "logging_trust_x_forwarded_for", "true", "X-Forwarded-For names the client in logs.", .alias = "$ATHENA_LOGGING_TRUST_X_FORWARDED_FOR"),
+    ATH_STR(T, gateway.log_skip_user_agents, "log_skip_user_agents", "", NULL, "User agents between commas whose requests have no rows in the request and operation logs, as monitors may be.", .flags = CONFIG_CF_STRICT),
     ATH_BOOL(T, gateway.rate_limit_trust_x_forwarded_for, "rate_limit_trust_x_forwarded_for", "false", "X-Forwarded-For names the client for limits and address rules.", .alias = "$ATHENA_RATE_LIMIT_TRUST_X_FORWARDED_FOR"),
-    RATE(storage, "inbound_storage", "50", "100", "storage routes"),
-    RATE(schema, "inbound_schema", "30", "60", "schema routes"),
-    RATE(raw_sql, "inbound_raw_sql", "20", "40", "raw SQL routes"),
-    RATE(backup_admin, "inbound_backup_admin", "30", "60", "backup routes"),
-    RATE(supabase, "outbound_supabase", "50", "100", "calls to the upstream driver"),
+    RATE(storage, "inbound_storage", "INBOUND_STORAGE", "50", "100", "storage routes per client address"),
+    RATE(schema, "inbound_schema", "INBOUND_SCHEMA", "30", "60", "schema routes per client address"),
+    RATE(raw_sql, "inbound_raw_sql", "INBOUND_RAW_SQL", "20", "40", "routes that take SQL per client address"),
+    RATE(backup_admin, "inbound_backup_admin", "INBOUND_BACKUP_ADMIN", "30", "60", "backup routes per client address"),
+    RATE(supabase, "outbound_supabase", "OUTBOUND_SUPABASE", "50", "100", "calls to the upstream driver"),
+    RATE(per_key, "per_key", "PER_KEY", "50", "100", "all requests per API key"),
+    ATH_INT(T, gateway.budget_per_key_ms, "budget_per_key_ms_per_minute", "0", "0..3600000", "Milliseconds of database time that the requests of an API key may take per minute; 0: any number.", .flags = CONFIG_CF_STRICT),
+    ATH_BOOL(T, gateway.cost_header, "cost_header", "false", "Answers of data routes say in X-Athena-Cost how many milliseconds of database time they took, and what is left of the key's budget.", .flags = CONFIG_CF_STRICT),
     ATH_BOOL(T, gateway.linux_file_logging_enabled, "linux_file_logging_enabled", "false", "Write traffic logs as NDJSON files instead of tables."),
     ATH_STR(T, gateway.linux_file_logging_dir, "linux_file_logging_dir", "/var/log/athena", NULL, "Folder of those files."),
     ATH_BOOL(T, gateway.catalog_load_failure_auto_disable, "catalog_client_load_failure_auto_disable", "true", "Disable a catalogue client that keeps failing to load."),
@@ -157,15 +169,28 @@ FIELDS(cache, "cache", "Answers that are given again until what they were read f
     ATH_BOOL(T, cache.skip_invalidation, "skip_invalidation", "false", "Accepted for the published switch, with a warning: outdated answers are never given here.", .alias = "deferred_writes.skip_cache_invalidation")
 );
 
+FIELDS(schema, "schema", "The tables of the control plane and of the key store.",
+    ATH_STR(T, schema.bootstrap, "bootstrap", "auto", "auto|check|off", "When something is missing. auto: it is added, as far as the role may; check: it is said; off: nothing is looked at. By hand: athena migrate.", .flags = CONFIG_CF_STRICT)
+);
+
 FIELDS(daemon, "daemon", "Workers in processes of their own.",
     ATH_BOOL(T, daemon.enabled, "enabled", "false", "The HTTP process runs no workers; athena daemon does."),
-    ATH_STR(T, daemon.id, "id", "", NULL, "Identity in the registry of daemons; empty: made from kind and host.", .alias = "$ATHENA_DAEMON_ID $ATHENA_WORKER_ID")
+    ATH_STR(T, daemon.id, "id", "", NULL, "Identity in the registry of daemons; empty: made from kind, host and configuration.", .alias = "$ATHENA_DAEMON_ID $ATHENA_WORKER_ID"),
+    ATH_STR(T, daemon.socket, "socket", "", NULL, "Unix socket on which a process that only runs workers answers GET /health, /ready and /metrics; empty: KIND.sock in server.runtime_dir, such as athena_daemon.sock.", .flags = CONFIG_CF_STRICT),
+    ATH_MSEC(T, daemon.heartbeat_ms, "heartbeat", "15s", "1s..30s", "How often a process tells the registry of daemons that it lives.", .flags = CONFIG_CF_STRICT)
+);
+
+FIELDS(cluster, "cluster", "What is asked in the background: the clients' databases, the servers beside this one.",
+    ATH_STR(T, cluster.mirrors, "mirrors", "", NULL, "URLs of servers that /health/cluster shows, beside the active rows of cluster_mirrors; none is built in."),
+    ATH_MSEC(T, cluster.mirror_every_ms, "mirror_interval", "15s", "1s..1h", "How often they are asked, while somebody wants to know."),
+    ATH_MSEC(T, cluster.client_every_ms, "client_interval", "15s", "0..1h", "How often each active client's database is asked whether it answers; 0: never."),
+    ATH_MSEC(T, cluster.client_timeout_ms, "client_timeout", "2s", "50ms..1m", "How long it may take.")
 );
 /* clang-format on */
 
 const struct config_table *const core_tables[] = { &server_table,  &pool_table,   &api_table,
-                                                   &gateway_table, &cache_table,  &daemon_table,
-                                                   NULL };
+                                                   &gateway_table, &cache_table,  &schema_table,
+                                                   &daemon_table,  &cluster_table, NULL };
 
 size_t core_table_count(void)
 {

@@ -11,7 +11,7 @@
 
 struct server_config {
     ath_str host, unix_socket, plugin_dir, state_dir, runtime_dir;
-    ath_str admin_key, redis_url, log_filter, server_timing;
+    ath_str admin_key, redis_url, log_filter, server_timing, secrets_key, ca_file;
     int64_t loops, work_loops;           /* 0: by the number of processors */
     int32_t allow_start_without_postgres, strict_methods;
     uint64_t drain_timeout_ms, stall_limit_ms, stall_abort_ms;
@@ -25,8 +25,8 @@ struct pool_config {
     int64_t budget, max_connections, min_connections, waiting_max, prepared_max;
     int64_t logging_max_connections;
     uint64_t acquire_timeout_ms, idle_timeout_ms, max_lifetime_ms, connect_timeout_ms;
-    uint64_t reconnect_interval_ms;
-    int32_t test_before_acquire;
+    int64_t waiting_budget;
+    int32_t test_before_acquire, fair;
 };
 
 struct api_config {
@@ -48,6 +48,8 @@ struct gateway_config {
     ath_str logging_client, logging_pg_uri, logging_pg_uri_env_var, auth_client, benchmark_client;
     ath_str api_key_fail_mode, statistics_refresh_mode;
     int64_t statistics_lookback_days;    /* 0: all rows */
+    ath_str config_sync;
+    uint64_t catalog_poll_ms;
     int32_t database_backed_client_loading, force_camel_case_to_snake_case;
     int32_t auto_cast_uuid_filter_values_to_text, allow_schema_names_prefixed_as_table_name;
     int32_t jdbc_allow_private_hosts;
@@ -66,7 +68,7 @@ struct gateway_config {
     uint64_t deferred_query_worker_poll_ms, deferred_query_retention_ms;
     uint64_t deferred_query_cleanup_interval_ms, log_retention_ms;
     int32_t logging_trust_x_forwarded_for, rate_limit_trust_x_forwarded_for;
-    struct rate_config storage, schema, raw_sql, backup_admin, supabase;
+    struct rate_config storage, schema, raw_sql, backup_admin, supabase, per_key;
     int32_t linux_file_logging_enabled;
     ath_str linux_file_logging_dir;
     int32_t catalog_load_failure_auto_disable;
@@ -74,9 +76,14 @@ struct gateway_config {
     uint64_t catalog_load_failure_window_ms;
     /* ours */
     int32_t enforce_api_keys, rights_strict, session_org_roles;
+    ath_str log_skip_user_agents;
     ath_str unenforced_scope, trusted_proxies, key_carriers, host_routing_precedence;
     ath_str rights_protected_schemas, auth_log_unenforced;
     uint64_t auth_cache_ttl_ms, last_used_interval_ms;
+    int64_t auth_failures_per_minute, auth_failures_burst;
+    ath_str auth_failures_exempt;
+    int64_t budget_per_key_ms;           /* of database time, per minute; 0: any */
+    int32_t cost_header;
 };
 
 struct cache_config {
@@ -85,9 +92,19 @@ struct cache_config {
     uint64_t entry_bytes, wait_ms, redis_timeout_ms, redis_cooldown_ms, invalidation_window_ms;
 };
 
+struct cluster_config {
+    ath_str mirrors;
+    uint64_t mirror_every_ms, client_every_ms, client_timeout_ms;
+};
+
+struct schema_config {
+    ath_str bootstrap;           /* auto, check, off */
+};
+
 struct daemon_config {
     int32_t enabled;
-    ath_str id;
+    ath_str id, socket;
+    uint64_t heartbeat_ms;
 };
 
 struct core_config {
@@ -96,7 +113,9 @@ struct core_config {
     struct api_config api;
     struct gateway_config gateway;
     struct cache_config cache;
+    struct schema_config schema;
     struct daemon_config daemon;
+    struct cluster_config cluster;
     /* Whether anybody said if keys are enforced; a file that does not keeps the open default, and
      * the start says so. */
     bool enforce_stated;

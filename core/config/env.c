@@ -6,10 +6,13 @@
 
 #include <ctype.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/buf.h"
+#include "lib/file.h"
 
 #define VALUE_MAX (256 << 10)
+#define FILE_MOST (1 << 20)
 
 static bool real_get(const struct config_env *env, ath_str name, ath_str *ret)
 {
@@ -47,6 +50,25 @@ void env_export(const struct config_env *env)
 {
     for (const struct env_pair *p = env->first; p; p = p->next)
         setenv(p->name.p, p->value.p, 0);
+}
+
+int env_override(const char *path, ath_err *e)
+{
+    ath_arena arena = { 0 };
+    struct config_env env = { .arena = &arena, .real = (const char *const *)environ };
+    struct buf text = BUF_HEAP;
+    unsigned line;
+    int rc = -file_read(path, FILE_MOST, &text);
+
+    if (rc)
+        rc = err_fail(e, ATH_E_INPUT, "could not read file \"%s\": %s", path, strerror(rc));
+    else if (env_parse(&env, buf_view(&text), &line) < 0)
+        rc = err_fail(e, ATH_E_INPUT, "line %u of file \"%s\" is no KEY=value", line, path);
+    for (const struct env_pair *p = env.first; rc == 0 && p; p = p->next)
+        setenv(p->name.p, p->value.p, 1);
+    buf_free(&text);
+    arena_free(&arena);
+    return rc;
 }
 
 /* ---- one line ---- */

@@ -34,6 +34,10 @@ int env_parse(struct config_env *env, ath_str text, unsigned *ret_line);
  * there (PGHOST, HTTPS_PROXY). Before any thread starts. */
 void env_export(const struct config_env *env);
 
+/* Puts the lines of a file in the form of .env into the environment of the process, over what is there:
+ * the operator named it. Before any thread starts, and before a snapshot is taken. */
+int env_override(const char *path, ath_err *e);
+
 /* The whole text is ${NAME} or ${NAME:-default}, blanks around it aside. */
 struct env_reference {
     ath_str name, fallback;

@@ -597,6 +597,33 @@ static void unknown_published(const struct config_table *const *tables, size_t n
         config_hint(rep, "Did you mean \"%.*s\"?", STR_ARG(near.best));
 }
 
+/* A section that no table has, but that places of some are in. False: there is none. */
+static bool places_section(const struct config_table *const *tables, size_t n,
+                           const struct config_section *s, struct config_report *rep)
+{
+    bool place = false;
+    ath_field fd;
+
+    for (size_t i = 0; i < n && !place; i++) {
+        for (uint32_t j = 0; j < tables[i]->field_count && !place; j++) {
+            ath_str rest, word;
+            config_field(tables[i], j, &fd);
+            rest = str_of(fd.alias);
+            while (!place && alias_next(&rest, &word))
+                place = word.n > s->name.n && word.p[s->name.n] == '.' &&
+                        str_eq(str_from(word.p, s->name.n), s->name);
+        }
+    }
+    if (place && s->odd)
+        config_error(rep, &s->odd->at, "section \"%.*s\" is a %s, but must be a map of keys and values",
+                     STR_ARG(s->name), conf_kind_name(s->odd->kind));
+    for (const struct config_key *k = s->first; place && k; k = k->next)
+        if (!claimed(tables, n, s->name, k->name))
+            config_error(rep, &k->at, "unknown key \"%.*s\" of section \"%.*s\"", STR_ARG(k->name),
+                         STR_ARG(s->name));
+    return place;
+}
+
 static void unknown_section(const struct config_table *const *tables, size_t n,
                             const char *const *names, size_t name_count,
                             const struct config_section *s, struct config_report *rep)
@@ -610,6 +637,8 @@ static void unknown_section(const struct config_table *const *tables, size_t n,
             return;
         nearest_try(&near, str_of(tables[i]->section));
     }
+    if (places_section(tables, n, s, rep))
+        return;
     for (size_t i = 0; i < name_count; i++) {
         if (str_is(s->name, names[i]))
             return;

@@ -11,6 +11,7 @@ static const char seed_text[] =
     "server: {}\n"
     "gateway:\n"
     "- enforce_api_keys: true\n"
+    "- unenforced_scope: data\n"
     "- logging_client: athena_logging\n"
     "postgres_clients:\n"
     "- athena_logging: ${POSTGRES_ATHENA_LOGGING_URI}\n";
@@ -56,7 +57,7 @@ static void dotenv_load(struct config *c, const char *path, struct config_report
     ath_str text;
     ath_err e;
 
-    if (file_read(&c->arena, path, 1 << 20, &text, &e) < 0) {
+    if (config_file_read(&c->arena, path, 1 << 20, &text, &e) < 0) {
         c->dotenv_status = "parse failed";
         config_warn(rep, &at, "could not read file: %s", e.message);
     } else if (env_parse(&c->env, text, &at.line) < 0) {

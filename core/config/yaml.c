@@ -260,7 +260,7 @@ static ssize_t read_whole(int fd, char *at, size_t n)
     return (ssize_t)got;
 }
 
-int file_read(ath_arena *a, const char *file, size_t most, ath_str *ret, ath_err *e)
+int config_file_read(ath_arena *a, const char *file, size_t most, ath_str *ret, ath_err *e)
 {
     int fd = open(file, O_RDONLY | O_CLOEXEC);
     struct stat st;
@@ -294,7 +294,7 @@ int yaml_read(ath_arena *a, const char *file, const struct conf_node **ret,
               struct config_report *rep, ath_err *e)
 {
     ath_str text;
-    int rc = file_read(a, file, YAML_MOST_BYTES, &text, e);
+    int rc = config_file_read(a, file, YAML_MOST_BYTES, &text, e);
 
     if (rc < 0)
         return rc;

@@ -45,6 +45,6 @@ int yaml_read(ath_arena *a, const char *file, const struct conf_node **ret,
               struct config_report *rep, ath_err *e);
 
 /* The bytes of a file of at most `most` bytes. */
-int file_read(ath_arena *a, const char *file, size_t most, ath_str *ret, ath_err *e);
+int config_file_read(ath_arena *a, const char *file, size_t most, ath_str *ret, ath_err *e);
 
 #endif
