@@ -178,19 +178,44 @@ static int routes_take(const ath_self *s, struct capability *c, ath_arena *a, at
     return gate_take(s, c, r->gate, e);
 }
 
+/* A worker's queue, or that of its schedule, as ours. */
+static int queue_take(const ath_self *s, const ath_worker *w, const ath_queue **at, ath_arena *a,
+                      ath_err *e)
+{
+    ath_queue *q = ARENA_NEW(a, ath_queue);
+
+    if (!*at)
+        return 0;
+    if ((*at)->cap.kind != ATH_CAP_QUEUE || (*at)->cap.size < UP_TO(ath_queue, status))
+        return REFUSE(s, e, "has worker \"%s\" with a damaged queue", w->cap.name);
+    abi_copy(q, sizeof(*q), *at, (*at)->cap.size);
+    *at = q;
+    return 0;
+}
+
+static int schedule_take(const ath_self *s, struct capability *c, ath_arena *a, ath_err *e)
+{
+    ath_worker *w = &c->worker;
+    ath_schedule *o = ARENA_NEW(a, ath_schedule);
+
+    if (w->schedule->size < UP_TO(ath_schedule, fire) || !w->schedule->table || !w->schedule->key ||
+        !w->schedule->due || !w->schedule->next || !w->schedule->fire)
+        return REFUSE(s, e, "has worker \"%s\" with a damaged schedule", w->cap.name);
+    if (w->queue || w->run)
+        return REFUSE(s, e, "has worker \"%s\" with a schedule beside a queue or run", w->cap.name);
+    abi_copy(o, sizeof(*o), w->schedule, w->schedule->size);
+    w->schedule = o;
+    return queue_take(s, w, &o->queue, a, e);
+}
+
 static int worker_take(const ath_self *s, struct capability *c, ath_arena *a, ath_err *e)
 {
     ath_worker *w = &c->worker;
 
-    if (!w->run || !w->family)
+    if ((!w->run && !w->schedule) || !w->family)
         return REFUSE(s, e, "has worker \"%s\" without family or run", w->cap.name);
-    if (w->queue) {
-        ath_queue *q = ARENA_NEW(a, ath_queue);
-        if (w->queue->cap.kind != ATH_CAP_QUEUE || w->queue->cap.size < UP_TO(ath_queue, status))
-            return REFUSE(s, e, "has worker \"%s\" with a damaged queue", w->cap.name);
-        abi_copy(q, sizeof(*q), w->queue, w->queue->cap.size);
-        w->queue = q;
-    }
+    if ((w->schedule && schedule_take(s, c, a, e) < 0) || queue_take(s, w, &w->queue, a, e) < 0)
+        return e->rc;
     return gate_take(s, c, w->gate, e);
 }
 
@@ -356,7 +381,7 @@ static int tables_take(ath_self *s, ath_arena *a, ath_err *e)
 
 struct queue_config {
     int64_t events, batch;
-    uint64_t bytes, flush_ms;
+    uint64_t bytes, flush_ms, spill;
 };
 
 /* A sink's section also holds the settings of its queue: one table, one struct, theirs first. */
@@ -371,6 +396,8 @@ static void sink_fields(ath_self *s, ath_arena *a)
                 "Most events of one write."),
         ATH_MSEC(struct queue_config, flush_ms, "flush_ms", "50ms", "1ms..1m",
                  "How long an event may wait for others to be written with."),
+        ATH_BYTES(struct queue_config, spill, "spill_bytes", "0", "0..1024g",
+                  "Space of a spool on disk that events wait in; 16m at least, 0: none."),
     };
     ath_field *all = arena_alloc(a, (s->d.field_count + ATH_COUNT(ours)) * sizeof(*all));
     size_t at = (s->d.config_size + 15) & ~(size_t)15;

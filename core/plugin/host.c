@@ -3,7 +3,9 @@
 
 #include "base/err.h"
 #include "base/version.h"
+#include "http/client.h"
 #include "io/stream.h"
+#include "plugin/abi.h"
 
 static ath_str (*answer)(ath_task *t, const char *what);
 
@@ -20,6 +22,16 @@ static ath_str inspect(ath_task *t, const char *what)
 static const void *service(ath_self *s, const char *name, uint32_t version)
 {
     return registry_service(s, name, version);
+}
+
+static int fetch(ath_task *t, const ath_fetch *f, ath_then *then, void *arg, ath_err *e)
+{
+    ath_fetch ours;
+
+    abi_copy(&ours, sizeof(ours), f, f->size);
+    if (ours.flags & ~(uint32_t)(ATH_HTTP_STREAM | ATH_HTTP_PUBLIC | ATH_HTTP_FOLLOW))
+        return err_fail(e, ATH_E_BUG, "a request with unknown flags: %u", ours.flags);
+    return client_fetch(t, &ours, then, arg, e);
 }
 
 static uint64_t now_ms(ath_loop *l)
@@ -61,6 +73,7 @@ static const ath_stream_api stream_api = {
     .write = stream_write,
     .end = stream_close,
     .moved = stream_moved,
+    .of = stream_of,
 };
 
 const ath_host *host_table(void)
@@ -78,6 +91,8 @@ const ath_host *host_table(void)
         .stream = &stream_api,
         .req = &host_req,
         .pg = &host_pg,
+        .job = &host_job,
+        .fetch = fetch,
         .service = service,
         .inspect = inspect,
     };

@@ -20,5 +20,6 @@ extern const ath_log_api host_log;
 extern const ath_task_api host_task;
 extern const ath_req_api host_req;
 extern const ath_pg_api host_pg;
+extern const ath_job_api host_job;
 
 #endif

@@ -66,7 +66,7 @@ static int event(ath_self *s, ath_task *t, const ath_event *ev)
     if (ours.level < ATH_ERROR || ours.level > ATH_DEBUG)
         return ATH_E_BUG;
     ours.size = sizeof(ours);
-    ours.flags &= ATH_EV_KEEP; /* the core's own flags are not for others */
+    ours.flags &= ATH_EV_KEEP | ATH_EV_ROW; /* the core's own flags are not for others */
     complete(s, t, &ours);
     return log_event(&ours);
 }

@@ -1,6 +1,7 @@
 /* ath_task_api: tasks, with what belongs to the asking plugin. */
 #include "io/task.h"
 
+#include "db/client.h"
 #include "plugin/abi.h"
 #include "plugin/host.h"
 
@@ -60,7 +61,10 @@ static void begin(ath_self *s, const ath_fork *f)
     ath_fork ours;
 
     abi_copy(&ours, sizeof(ours), f, f->size);
-    task_begin(s, NULL, &ours);
+    if (ours.client.n && !ours.beside)
+        task_begin_for(s, db_client_find(ours.client), &ours);
+    else
+        task_begin(s, NULL, &ours);
 }
 
 static void done(ath_task *t, const ath_done *result)

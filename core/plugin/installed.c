@@ -152,7 +152,8 @@ const struct installed_plugin *installed_find(const struct installed *in, ath_st
 const struct installed_plugin *installed_offering(const struct installed *in, ath_str word)
 {
     for (uint32_t i = 0; i < in->count; i++)
-        if (in->plugin[i].rc == 0 && order_has(note_offers(&in->plugin[i].note), word))
+        if (in->plugin[i].rc == 0 &&
+            order_gives(in->plugin[i].name, note_offers(&in->plugin[i].note), word))
             return &in->plugin[i];
     return NULL;
 }

@@ -22,6 +22,8 @@
 #define OPEN_FLAGS (RTLD_NOW | RTLD_LOCAL)
 #endif
 
+#define WORKER_PREFIX "worker-"
+
 struct candidate {
     const struct installed_plugin *file;
     bool optional;
@@ -97,36 +99,59 @@ static void choose(struct loading *l, const struct installed_plugin *p, bool opt
     l->count++;
 }
 
-/* Does this role load it for its own sake? What a file that cannot be used would be needed for is
- * not known, so a named one is taken, and refused with its reason. */
-static bool role_takes(const struct load_options *o, const struct installed_plugin *p)
-{
-    if (p->kind == 0 || (p->kind == PLUGIN_DRIVER && p->rc < 0))
-        return true;
-    if (!(o->kinds & p->kind))
-        return false;
-    if (p->kind == PLUGIN_WORKER && o->family)
-        return strcmp(p->name + strlen("worker-"), o->family) == 0;
-    return p->kind != PLUGIN_DRIVER || o->drivers;
-}
-
-static void choose_named(struct loading *l, const char *const *name, uint32_t n, bool optional)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        const struct installed_plugin *p = installed_find(&l->r->installed, str_of(name[i]));
-        if (!p)
-            refuse_missing(l, name[i], optional);
-        else if (role_takes(l->o, p))
-            choose(l, p, optional);
-    }
-}
-
 static bool named(const char *const *name, uint32_t n, const char *what)
 {
     for (uint32_t i = 0; i < n; i++)
         if (strcmp(name[i], what) == 0)
             return true;
     return false;
+}
+
+/* The plugin of a family that the process is told to run. */
+static bool is_of_family(const struct load_options *o, const char *name)
+{
+    return plugin_kind_of(str_of(name)) == PLUGIN_WORKER &&
+           named(o->family, o->family_count, name + strlen(WORKER_PREFIX));
+}
+
+/* Does this role load it for its own sake? What a file that cannot be used would be needed for is
+ * not known, so a named one is taken, and refused with its reason. */
+static bool role_takes(const struct load_options *o, const struct installed_plugin *p)
+{
+    if (p->kind == 0 || (p->kind == PLUGIN_DRIVER && p->rc < 0))
+        return true;
+    if (is_of_family(o, p->name))
+        return true;
+    return o->kinds & p->kind && (p->kind != PLUGIN_DRIVER || o->drivers);
+}
+
+/* What is named but not installed is missed by the roles that would take it. */
+static bool is_missed(const struct load_options *o, const char *name)
+{
+    enum plugin_kind kind = plugin_kind_of(str_of(name));
+
+    return !o->sparse && (kind == 0 || o->kinds & kind || is_of_family(o, name));
+}
+
+static void choose_named(struct loading *l, const char *const *name, uint32_t n, bool optional)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct installed_plugin *p = installed_find(&l->r->installed, str_of(name[i]));
+        if (!p && is_missed(l->o, name[i]))
+            refuse_missing(l, name[i], optional);
+        else if (p && role_takes(l->o, p))
+            choose(l, p, optional);
+    }
+}
+
+/* A family that a process is told to run is told by name, so its plugin need not be in a list. */
+static void choose_families(struct loading *l)
+{
+    for (uint32_t i = 0; i < l->r->installed.count; i++) {
+        const struct installed_plugin *p = &l->r->installed.plugin[i];
+        if (is_of_family(l->o, p->name))
+            choose(l, p, false);
+    }
 }
 
 /* The plugin that may be brought in because somebody needs `word`. */
@@ -140,7 +165,8 @@ static const struct installed_plugin *bringable(const struct loading *l, ath_str
         const struct installed_plugin *p = &in->plugin[i];
         bool optional = named(o->optional, o->optional_count, p->name);
         bool listed = optional || named(o->plugin, o->plugin_count, p->name);
-        if (p->rc == 0 && (listed || o->any_provider) && order_has(note_offers(&p->note), word)) {
+        if (p->rc == 0 && (listed || o->any_provider) &&
+            order_gives(p->name, note_offers(&p->note), word)) {
             *ret_optional = optional;
             return p;
         }
@@ -151,7 +177,7 @@ static const struct installed_plugin *bringable(const struct loading *l, ath_str
 static bool offered(const struct loading *l, ath_str word)
 {
     for (uint32_t i = 0; i < l->count; i++)
-        if (order_has(l->item[i].offers, word))
+        if (order_gives(l->item[i].name, l->item[i].offers, word))
             return true;
     return order_has(l->r->core_offers, word);
 }
@@ -314,6 +340,7 @@ int registry_load(struct registry *r, const struct load_options *o, ath_err *e)
     l.view = registry_view_alloc(l.room);
     choose_named(&l, o->plugin, o->plugin_count, false);
     choose_named(&l, o->optional, o->optional_count, true);
+    choose_families(&l);
     choose_needed(&l);
     n = order_sort(l.item, l.count, r->core_offers, order, order_refused, &l);
     open_all(&l, order, n);
@@ -340,7 +367,8 @@ int registry_load_command(struct registry *r, const struct load_options *o, cons
     one.plugin_count = 1;
     one.optional_count = 0;
     one.kinds = p->kind;
-    one.family = NULL;
+    one.family_count = 0;
+    one.sparse = false;
     one.any_provider = true;
     one.drivers = true;
     return registry_load(r, &one, e);

@@ -28,7 +28,9 @@ struct load_options {
     uint32_t optional_count;
     uint32_t kinds; /* PLUGIN_*: which of the names this role takes. Drivers among them come only
                        when somebody taken needs them */
-    const char *family; /* of workers, only "worker-FAMILY"; NULL: all */
+    const char *const *family; /* "worker-FAMILY" of these comes too, listed or not */
+    uint32_t family_count;
+    bool sparse; /* names are a stock list: what is not installed of it is not missed */
     bool any_provider;  /* what is needed may come from all that is installed */
     bool drivers;       /* take named drivers for their own sake too */
     const ath_host *host;

@@ -49,6 +49,11 @@ bool order_has(const char *list, ath_str word)
     return false;
 }
 
+bool order_gives(const char *name, const char *offers, ath_str word)
+{
+    return order_has(offers, word) || str_is(word, name);
+}
+
 static void refuse(struct sorter *s, uint32_t i, ath_str need, const ath_err *e)
 {
     s->item[i].refused = true;
@@ -61,7 +66,7 @@ static uint32_t provider(const struct sorter *s, ath_str word)
     uint32_t found = NOBODY;
 
     for (uint32_t i = 0; i < s->n; i++)
-        if (order_has(s->item[i].offers, word)) {
+        if (order_gives(s->item[i].name, s->item[i].offers, word)) {
             if (!s->item[i].refused)
                 return i;
             found = i;

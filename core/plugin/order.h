@@ -1,7 +1,8 @@
 /* core/plugin/order.h - who comes before whom, from needs and offers alone.
  *
- * A list is words between blanks. A need is a service, "storage.s3@1"; with `?` in front it may be
- * absent, but when it is there its provider still comes first.
+ * A list is words between blanks. A need is a service, "storage.s3@1", or a plugin by its name,
+ * whose routes are called, "routes-gateway"; with `?` in front it may be absent, but when it is
+ * there its provider still comes first.
  */
 #ifndef CORE_PLUGIN_ORDER_H
 #define CORE_PLUGIN_ORDER_H
@@ -15,6 +16,9 @@ bool order_word(ath_str *rest, ath_str *ret_word, bool *ret_optional);
 
 /* Is `word` in the list? A leading `?` in the list does not matter. */
 bool order_has(const char *list, ath_str word);
+
+/* Is `word` what a plugin of this name with these offers gives to others? */
+bool order_gives(const char *name, const char *offers, ath_str word);
 
 struct order_item {
     const char *name, *needs, *offers;

@@ -1,6 +1,7 @@
 /* The list of plugins, as rows and as text. */
 #include "plugin/report.h"
 
+#include "lib/json.h"
 #include "plugin/load.h"
 #include "plugin/stage.h"
 
@@ -84,4 +85,27 @@ void report_print(struct registry *r, const ath_host *host, struct buf *b)
             buf_printf(b, "    why:    %s\n", row[i].why);
     }
     buf_printf(b, "folder: %s\n", r->installed.dir);
+}
+
+void report_json(struct registry *r, const ath_host *host, struct buf *b)
+{
+    const struct plugin_row *row;
+    uint32_t n = report_rows(r, host, &row);
+
+    buf_char(b, '[');
+    for (uint32_t i = 0; i < n; i++) {
+        buf_z(b, i ? ",{" : "{");
+        buf_json_str(b, "name", str_of(row[i].name));
+        buf_json_str(b, "kind", str_of(row[i].kind));
+        buf_json_str(b, "version", str_of(row[i].version));
+        buf_printf(b, ",\"abi\":\"%u.%u\"", row[i].abi_major, row[i].abi_minor);
+        buf_json_str(b, "state", str_of(row[i].state));
+        buf_json_str(b, "summary", str_of(row[i].summary));
+        buf_json_str(b, "needs", str_of(row[i].needs));
+        buf_json_str(b, "offers", str_of(row[i].offers));
+        buf_json_str(b, "file", str_of(row[i].file));
+        buf_json_str(b, "why", str_of(row[i].why));
+        buf_char(b, '}');
+    }
+    buf_lit(b, "]\n");
 }

@@ -18,7 +18,8 @@ struct plugin_row { /* texts live as long as the registry; never NULL */
  * loading them as data; `host` NULL: they stay empty. */
 uint32_t report_rows(struct registry *r, const ath_host *host, const struct plugin_row **ret);
 
-/* The same as a table for people. */
+/* The same as a table for people, and as an array of objects with a line end. */
 void report_print(struct registry *r, const ath_host *host, struct buf *b);
+void report_json(struct registry *r, const ath_host *host, struct buf *b);
 
 #endif
