@@ -3,56 +3,17 @@
  * threads do the formatting. */
 #include "server/account.h"
 
+#include "auth/audit.h"
 #include "base/version.h"
 #include "db/client.h"
-#include "db/query.h"
-#include "lib/buf.h"
-#include "log/log.h"
 #include "log/metric.h"
+#include "server/account_priv.h"
 
 static const ath_str http_source = { "athena::http", 12 };
 static const ath_str trace_source = { "athena_rs::gateway_trace", 24 };
 static const ath_str line_name = { "request", 7 }, trace_name = { "operation", 9 };
 
 /* ---- what both events and the metrics need ---- */
-
-/* The largest part of one text that is logged, and of all texts of a request. */
-enum { TEXT_MOST = 2048, TEXTS_MOST = 12288 };
-
-struct account {
-    struct req *r;
-    const struct route *route; /* NULL: unmatched */
-    const struct shape *shape; /* of its details; NULL: it is no operation */
-    const char *group;
-    int status;           /* that the caller has got */
-    int judged;           /* what it came to: that, unless it broke behind its head */
-    uint64_t duration_ns; /* until the answer began */
-    bool span;            /* does the filter show the prefix? */
-    struct log_draft draft;
-    /* as they stand in it */
-    ath_str method, path, peer, id, w3c, status_text;
-};
-
-/* A text into the draft: cut when it is too long, dropped when there is no room left. */
-static ath_str put(struct account *a, ath_str s)
-{
-    return log_draft_text(&a->draft, str_from(s.p, s.n < TEXT_MOST ? s.n : TEXT_MOST));
-}
-
-enum { DIGITS = 20 }; /* of the largest number */
-static const char digit[10][2] = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9" };
-
-static ath_str number(struct account *a, uint64_t v)
-{
-    char digits[DIGITS], *at = digits + DIGITS;
-
-    if (v < 10)
-        return str_from(digit[v], 1);
-    do
-        *--at = (char)('0' + v % 10);
-    while (v /= 10);
-    return put(a, str_from(at, (size_t)(digits + DIGITS - at)));
-}
 
 /* A client that left before the answer has no status: 499, as proxies say. */
 static int final_status(const struct req *r)
@@ -74,8 +35,6 @@ static uint64_t later(uint64_t from, uint64_t to)
     return to > from ? to - from : 0;
 }
 
-static const struct shape *shape_of(const struct account *a);
-
 static void account_fill(struct account *a, struct req *r)
 {
     uint64_t answered = r->mark[MARK_REPLY] ? r->mark[MARK_REPLY] : r->mark[MARK_END];
@@ -87,19 +46,31 @@ static void account_fill(struct account *a, struct req *r)
     a->judged = judged_status(r, a->status);
     a->duration_ns = later(r->mark[MARK_FIRST_BYTE], answered);
     a->span = log_wants(ATH_INFO, http_source);
-    a->shape = a->route && a->route->def.operation ? shape_of(a) : NULL;
+    a->shape = a->route && a->route->def.operation ? account_shape(a) : NULL;
+}
+
+ath_str account_path(const struct req *r)
+{
+    ath_str path = req_asked_path(r);
+
+    if (likely(path.n <= PATH_MOST))
+        return path;
+    path.n = PATH_MOST;
+    while (path.n && ((unsigned char)path.p[path.n] & 0xC0) == 0x80)
+        path.n--;
+    return path;
 }
 
 static void put_common(struct account *a)
 {
     const struct req *r = a->r;
 
-    a->method = put(a, r->method);
-    a->path = put(a, req_asked_path(r));
-    a->peer = put(a, r->peer);
-    a->id = put(a, str_from(r->id, UUID_TEXT - 1));
-    a->w3c = put(a, r->trace_id);
-    a->status_text = number(a, (uint64_t)a->status);
+    a->method = account_put(a, r->method);
+    a->path = account_put(a, account_path(r));
+    a->peer = account_put(a, r->peer);
+    a->id = account_put(a, str_from(r->id, UUID_TEXT - 1));
+    a->w3c = account_put(a, r->trace_id);
+    a->status_text = account_number(a, (uint64_t)a->status);
 }
 
 static bool unanswered(const struct req *r)
@@ -186,55 +157,6 @@ static void write_line(struct account *a, int level)
 
 /* ---- the trace: the published fields, in their order, then ours ---- */
 
-enum {
-    T_METHOD_SPAN,
-    T_ROUTE_SPAN,
-    T_PEER_SPAN,
-    T_SPANS,
-    T_EVENT = T_SPANS,
-    T_VERSION,
-    T_REQUEST_ID,
-    T_CLIENT,
-    T_LOGICAL,
-    T_METHOD,
-    T_PATH,
-    T_FAMILY,
-    T_OPERATION,
-    T_TABLE,
-    T_STATUS,
-    T_OUTCOME,
-    T_DURATION,
-    T_BACKEND,
-    T_ENGINE,
-    T_ERROR_CODE,
-    T_TRACE_ID,
-    T_CACHE_OUTCOME,
-    T_CACHE_SOURCE,
-    T_CACHED,
-    T_STATEMENTS,
-    T_ROWS,
-    T_RETURNED,
-    T_AFFECTED,
-    T_RESOURCE,
-    T_DETAIL_KEYS,
-    T_MESSAGE,
-    T_ROUTE,
-    T_KEY,
-    T_IN,
-    T_OUT,
-    T_HEAD_US,
-    T_BODY_US,
-    T_QUEUE_US,
-    T_WAIT_US,
-    T_DB_US,
-    T_REPLY_US,
-    T_SEND_US,
-    T_ENDING,
-    T_W3C,
-    T_SPAN,
-    T_FACTS
-};
-
 #define PLAIN(key)                                                                                 \
     {                                                                                              \
         ATH_S(key), { "", 0 }, ATH_V_PLAIN, 0                                                      \
@@ -301,232 +223,6 @@ static const ath_fact trace_facts[T_FACTS] = {
     [T_SPAN] = PLAIN("span_id"),
 };
 
-/* ---- details: which noted fact fills which field, and the sorted list of their keys ----
- *
- * Requests of one route note the same facts again and again, so what follows from their keys is
- * kept per thread, as a shape, and made anew only when a request's keys differ from it. */
-
-/* Where a noted fact shows; of two for one field the one that stands first here. */
-static const struct {
-    ath_str key;
-    int field;
-} noted[] = {
-    { ATH_S("table_name"), T_TABLE },
-    { ATH_S("row_count"), T_ROWS },
-    { ATH_S("updated_count"), T_ROWS },
-    { ATH_S("cached"), T_CACHED },
-    { ATH_S("cache_source"), T_CACHE_SOURCE },
-    { ATH_S("cache_lookup_outcome"), T_CACHE_OUTCOME },
-    { ATH_S("backend"), T_BACKEND },
-    { ATH_S("backend_engine"), T_ENGINE },
-    { ATH_S("resource_id"), T_RESOURCE },
-    { ATH_S("rows_affected"), T_AFFECTED },
-    { ATH_S("returned_row_count"), T_RETURNED },
-    { ATH_S("statement_count"), T_STATEMENTS },
-    { ATH_S("trace_id"), T_TRACE_ID },
-    { ATH_S("error_code"), T_ERROR_CODE },
-    { ATH_S("code"), T_ERROR_CODE },
-    { ATH_S("message"), T_MESSAGE },
-    { ATH_S("error"), T_MESSAGE },
-};
-
-enum { NOTED_MOST = 32, KEYS_MOST = NOTED_MOST + 16, SHAPES = 8 };
-
-struct shape {
-    const struct route *route;
-    ath_str family, operation, pattern; /* of the route: not longer than TEXT_MOST */
-    uint32_t facts;                     /* how many of the request's are looked at */
-    bool failed, described;             /* it has an error; that has words */
-    bool code, message;                 /* the error fills the field */
-    bool traced;                        /* its path is gateway traffic */
-    int8_t field[NOTED_MOST];           /* of each fact; -1: none */
-    int8_t from[T_FACTS];               /* of each field the fact; -1: none */
-    ath_str key[KEYS_MOST];             /* while it is made */
-    uint32_t keys;
-    size_t noted_n, sorted_n;
-    char noted[1024];  /* the facts' keys, each ended by NUL */
-    char sorted[1024]; /* detail_keys */
-};
-
-static _Thread_local struct shape shapes[SHAPES];
-
-static uint32_t facts_of(const struct req *r)
-{
-    return r->fact_count < NOTED_MOST ? r->fact_count : NOTED_MOST;
-}
-
-static bool shape_fits(const struct shape *s, const struct account *a)
-{
-    const struct req *r = a->r;
-    size_t at = 0;
-
-    if (s->route != a->route || s->facts != facts_of(r) || s->failed != (r->err.rc != 0) ||
-        s->described != (r->err.message_n != 0))
-        return false;
-    for (uint32_t i = 0; i < s->facts; i++) {
-        ath_str key = r->fact[i].key;
-        if (at + key.n + 1 > s->noted_n || s->noted[at + key.n] ||
-            !str_same(str_from(s->noted + at, key.n), key))
-            return false;
-        at += key.n + 1;
-    }
-    return at == s->noted_n;
-}
-
-static void key_put(struct shape *s, ath_str key)
-{
-    if (s->keys < KEYS_MOST && key.n < 64)
-        s->key[s->keys++] = key;
-}
-
-/* Every noted fact is a detail, but the table: that is a column of its own. */
-static void shape_fact(struct shape *s, uint32_t at, ath_str key, uint8_t *by)
-{
-    uint8_t i = 0;
-
-    s->field[at] = -1;
-    while (i < ATH_COUNT(noted) && !str_eq(noted[i].key, key))
-        i++;
-    if (i < ATH_COUNT(noted) && (by[noted[i].field] == 0 || i < by[noted[i].field] - 1)) {
-        for (uint32_t j = 0; j < at; j++)
-            if (s->field[j] == noted[i].field)
-                s->field[j] = -1;
-        by[noted[i].field] = (uint8_t)(i + 1);
-        s->field[at] = (int8_t)noted[i].field;
-    }
-    if (i > 0)
-        key_put(s, key);
-    if (str_eq(key, ATH_S("cache_key")))
-        key_put(s, ATH_S("cache_key_hashed"));
-}
-
-static void keys_sort(struct shape *s)
-{
-    for (uint32_t i = 1; i < s->keys; i++) {
-        ath_str key = s->key[i];
-        uint32_t j = i;
-        for (; j > 0 && str_cmp(s->key[j - 1], key) > 0; j--)
-            s->key[j] = s->key[j - 1];
-        s->key[j] = key;
-    }
-    s->sorted_n = 0;
-    for (uint32_t i = 0; i < s->keys && s->sorted_n + 66 < sizeof(s->sorted); i++) {
-        if (i && str_eq(s->key[i], s->key[i - 1]))
-            continue;
-        if (i)
-            s->sorted[s->sorted_n++] = ',';
-        memcpy(s->sorted + s->sorted_n, s->key[i].p, s->key[i].n);
-        s->sorted_n += s->key[i].n;
-    }
-}
-
-/* Management and pipelines are operations, but no gateway traffic. */
-static bool is_traced(ath_str path)
-{
-    static const char *const prefixes[] = { "/gateway/", "/rest/", "/rpc/", "/query/", "/public/" };
-
-    for (size_t i = 0; i < ATH_COUNT(prefixes); i++)
-        if (str_starts(path, prefixes[i]))
-            return true;
-    return str_is(path, "/data");
-}
-
-static ath_str bounded(const char *text)
-{
-    return str_from(text, strnlen(text, TEXT_MOST));
-}
-
-static void shape_make(struct shape *s, const struct account *a)
-{
-    static const ath_str always[] = { { "backend_engine", 14 },
-                                      { "logical_client_name", 19 },
-                                      { "operation_name", 14 },
-                                      { "operation_outcome", 17 },
-                                      { "route_family", 12 } };
-    const struct req *r = a->r;
-    uint8_t by[T_FACTS] = { 0 };
-
-    *s = (struct shape){ .route = a->route,
-                         .family = bounded(a->group),
-                         .operation = bounded(a->route->def.operation),
-                         .pattern = bounded(a->route->def.path),
-                         .facts = facts_of(r),
-                         .failed = r->err.rc != 0,
-                         .described = r->err.message_n != 0,
-                         .traced = is_traced(str_of(a->route->def.path)) };
-    for (uint32_t i = 0; i < s->facts; i++) {
-        ath_str key = r->fact[i].key;
-        shape_fact(s, i, key, by);
-        if (s->noted_n + key.n + 1 > sizeof(s->noted)) { /* too much to remember: made each time */
-            s->route = NULL;
-            continue;
-        }
-        memcpy(s->noted + s->noted_n, key.p, key.n);
-        s->noted_n += key.n + 1;
-    }
-    memset(s->from, -1, sizeof(s->from));
-    for (uint32_t i = 0; i < s->facts; i++)
-        if (s->field[i] >= 0)
-            s->from[s->field[i]] = (int8_t)i;
-    s->code = s->failed && !by[T_ERROR_CODE];
-    s->message = s->failed && s->described && !by[T_MESSAGE];
-    if (s->code)
-        key_put(s, ATH_S("error_code"));
-    if (s->message)
-        key_put(s, ATH_S("message"));
-    for (size_t i = 0; i < ATH_COUNT(always); i++)
-        key_put(s, always[i]);
-    keys_sort(s);
-}
-
-static const struct shape *shape_of(const struct account *a)
-{
-    struct shape *s = &shapes[(a->route->id * 2 + (a->r->err.rc != 0)) % SHAPES];
-
-    if (!shape_fits(s, a))
-        shape_make(s, a);
-    return s;
-}
-
-/* What the handler noted for a field. */
-static ath_str noted_for(const struct account *a, int field)
-{
-    int8_t i = a->shape->from[field];
-
-    return i < 0 ? ATH_S("") : a->r->fact[i].value;
-}
-
-static ath_str error_code(const struct account *a)
-{
-    return a->shape->code ? str_of(err_entry(&a->r->err)->code) : noted_for(a, T_ERROR_CODE);
-}
-
-static ath_str redacted(struct account *a, ath_str text)
-{
-    struct buf b = BUF_HEAP;
-    ath_str kept;
-
-    log_redact(&b, text);
-    kept = put(a, buf_view(&b));
-    buf_free(&b);
-    return kept;
-}
-
-/* What went wrong, in words that hold nobody's data: PostgreSQL quotes the value that it refuses, and
- * the statement around a mistake. Callers see that; a log keeps what kind of error it was. */
-static ath_str described(struct account *a)
-{
-    const ath_err *e = &a->r->err;
-    ath_str said = err_get(e, "sql_state"); /* a detail: it stays when an error is said again */
-    char state[6] = "";
-
-    if (said.n < sizeof(state))
-        memcpy(state, said.p, said.n);
-    if (state[0] && db_state_quotes(state))
-        return str_of(err_entry(e)->message);
-    return redacted(a, err_get(e, "message"));
-}
-
 static void put_own(ath_fact *fact, ath_str value)
 {
     fact->value = value;
@@ -557,12 +253,15 @@ static void fill_details(ath_fact *fact, struct account *a)
     fact[T_TRACE_ID].value = a->id;
     for (uint32_t i = 0; i < s->facts; i++)
         if (s->field[i] >= 0)
-            put_own(&fact[s->field[i]], put(a, r->fact[i].value));
+            put_own(&fact[s->field[i]], account_put(a, r->fact[i].value));
     if (s->code)
-        put_own(&fact[T_ERROR_CODE], put(a, error_code(a)));
-    if (s->message)
-        put_own(&fact[T_MESSAGE], described(a));
-    fact[T_DETAIL_KEYS].value = put(a, str_from(s->sorted, s->sorted_n));
+        put_own(&fact[T_ERROR_CODE], account_put(a, account_error_code(a)));
+    if (s->message) {
+        struct buf words = BUF_HEAP;
+        put_own(&fact[T_MESSAGE], account_put(a, account_described(a, &words)));
+        buf_free(&words);
+    }
+    fact[T_DETAIL_KEYS].value = account_put(a, str_from(s->sorted, s->sorted_n));
 }
 
 /* ---- the other fields ---- */
@@ -590,11 +289,11 @@ static void fill_times(ath_fact *fact, struct account *a)
     uint64_t at = r->mark[MARK_FIRST_BYTE];
 
     for (size_t i = 0; i < ATH_COUNT(laps); i++) {
-        fact[laps[i].field].value = number(a, lap(&at, laps[i].mark));
+        fact[laps[i].field].value = account_number(a, lap(&at, laps[i].mark));
     }
 }
 
-static ath_str outcome_of(int status)
+ath_str account_outcome(int status)
 {
     static const ath_str outcomes[] = { { "other", 5 },         { "other", 5 },
                                         { "success", 7 },       { "redirect", 8 },
@@ -625,19 +324,19 @@ static void fill_fields(ath_fact *fact, struct account *a)
     fact[T_PEER_SPAN].value = a->peer;
     fact[T_VERSION].value = str_of(athena_version);
     fact[T_REQUEST_ID].value = a->id;
-    fact[T_CLIENT].value = fact[T_LOGICAL].value = put(a, r->client_name);
+    fact[T_CLIENT].value = fact[T_LOGICAL].value = account_put(a, r->client_name);
     fact[T_FAMILY].value = a->shape->family;
     fact[T_OPERATION].value = a->shape->operation;
     fact[T_STATUS].value = a->status_text;
-    fact[T_OUTCOME].value = outcome_of(a->judged);
-    fact[T_DURATION].value = number(a, a->duration_ns / 1000000u);
+    fact[T_OUTCOME].value = account_outcome(a->judged);
+    fact[T_DURATION].value = account_number(a, a->duration_ns / 1000000u);
     fact[T_ROUTE].value = a->shape->pattern;
-    fact[T_KEY].value = put(a, r->who.public_id);
-    fact[T_IN].value = number(a, r->body_bytes);
-    fact[T_OUT].value = number(a, r->sent_bytes);
+    fact[T_KEY].value = account_put(a, r->who.public_id);
+    fact[T_IN].value = account_number(a, r->body_bytes);
+    fact[T_OUT].value = account_number(a, r->sent_bytes);
     fact[T_ENDING].value = ending_of(r->ending);
     fact[T_W3C].value = a->w3c;
-    fact[T_SPAN].value = put(a, str_of(r->span_id));
+    fact[T_SPAN].value = account_put(a, str_of(r->span_id));
 }
 
 static void write_trace(struct account *a, int level)
@@ -665,7 +364,7 @@ static size_t text_room(const struct account *a)
 {
     enum { NUMBERS = 11 * (DIGITS + 1), IDS = 2 * UUID_TEXT + 64, NULS = 16 };
     const struct req *r = a->r;
-    size_t n = NUMBERS + IDS + NULS + r->method.n + req_asked_path(r).n + r->peer.n;
+    size_t n = NUMBERS + IDS + NULS + r->method.n + account_path(r).n + r->peer.n;
 
     if (a->shape) {
         n += r->client_name.n + r->who.public_id.n + a->shape->sorted_n;
@@ -699,16 +398,16 @@ static void write_events(struct account *a)
 /* A table that does not exist is a name that the caller made up: no label. */
 static struct metric_operation operation_of(const struct account *a)
 {
-    bool made_up = str_eq(error_code(a), ATH_S("undefined_table"));
+    bool made_up = str_eq(account_error_code(a), ATH_S("undefined_table"));
 
     return (struct metric_operation){
         .client = client_label(a->r),
-        .table = made_up ? ATH_S("") : noted_for(a, T_TABLE),
+        .table = made_up ? ATH_S("") : account_noted(a, T_TABLE),
         .operation = a->route->def.operation,
         .method = a->r->method,
         .route = a->route->def.path,
-        .cache_outcome = noted_for(a, T_CACHE_OUTCOME),
-        .cache_source = noted_for(a, T_CACHE_SOURCE),
+        .cache_outcome = account_noted(a, T_CACHE_OUTCOME),
+        .cache_source = account_noted(a, T_CACHE_SOURCE),
         .status = a->status,
         .duration_ns = a->duration_ns,
     };
@@ -721,6 +420,7 @@ static __attribute__((cold, noinline)) void account_called(struct account *a)
     int level = a->judged >= 500 ? ATH_ERROR : ATH_INFO;
     struct metric_operation operation;
 
+    audit_called(a->r);
     if (!a->shape)
         return;
     if (a->shape->traced && log_takes(level, trace_source, trace_name) &&
@@ -731,6 +431,8 @@ static __attribute__((cold, noinline)) void account_called(struct account *a)
     }
     operation = operation_of(a);
     metric_operation(&operation);
+    if (log_rows_wanted())
+        account_rows_called(a);
 }
 
 void account_request(struct req *r)
@@ -744,7 +446,13 @@ void account_request(struct req *r)
         return;
     }
     write_events(&a);
-    if (a.shape)
+    if (unlikely(log_rows_wanted())) {
+        account_rows(&a);
+        audit_key(r);
+    }
+    if (likely(a.shape != NULL))
         operation = operation_of(&a);
+    if (unlikely(!a.shape || a.route->def.auth != ATH_AUTH_GATEWAY))
+        audit_change(r, a.status, a.duration_ns);
     count_request(&a, a.shape ? &operation : NULL);
 }

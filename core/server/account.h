@@ -16,6 +16,12 @@
  *     reply_us, send_us             from there to the answer's beginning; to its end
  *     ending                        answered failed client_left timed_out cut
  *     w3c_trace_id, span_id         of the traceparent
+ *
+ * Where a sink names them (sink-postgres, sink-ndjson) there are rows besides: events
+ * "gateway_request" and "gateway_operation", one each for a request whose route is an operation, and
+ * "gateway_route" where the handler (or a hook) noted route_source, route_outcome, route_pattern,
+ * route_prefix, route_key, route_op, route_client and route_metadata (JSON); those are no details.
+ * Without such a sink they cost one look.
  */
 #ifndef CORE_SERVER_ACCOUNT_H
 #define CORE_SERVER_ACCOUNT_H
@@ -26,5 +32,14 @@
 int phase_account(struct req *r, ath_err *e);
 
 void account_request(struct req *r);
+
+struct account_options {         /* of the rows; texts live as long as the process */
+    bool enforced;               /* keys are */
+    ath_str skip_user_agents;    /* a comma list: requests of those have no rows */
+};
+
+/* Before the loops serve. */
+void account_configure(const struct account_options *o);
+void account_loop_fini(void); /* on each thread that had requests */
 
 #endif

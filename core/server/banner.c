@@ -65,3 +65,10 @@ void banner_print(const struct setup *s, uint16_t port, uint32_t http_loops)
             or_none(c->gateway.auth_client.n ? c->gateway.auth_client : store), or_none(store),
             or_none(c->gateway.benchmark_client.n ? c->gateway.benchmark_client : store));
 }
+
+void banner_workers(const struct setup *s)
+{
+    fprintf(stderr, "=== Athena %s starting ===\nversion: %s\n", s->role->kind, athena_version);
+    print_files(s->config);
+    fprintf(stderr, "gateway logging client: %s\n", or_none(s->core.gateway.logging_client));
+}

@@ -5,6 +5,7 @@
 
 #include "server/setup.h"
 
+void banner_workers(const struct setup *s); /* of a process that serves nobody */
 void banner_print(const struct setup *s, uint16_t port, uint32_t http_loops);
 
 #endif

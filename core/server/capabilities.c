@@ -32,8 +32,7 @@ static bool is_program(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-/* The program that `override` names, else `name` on PATH. */
-static bool find_program(const char *name, const char *override, char *ret, size_t size)
+bool capabilities_find(const char *name, const char *override, char *ret, size_t size)
 {
     ath_str set = override ? variable(override) : (ath_str){ 0 };
     ath_str path = variable("PATH");
@@ -64,7 +63,7 @@ static void put(struct buf *b, const char *name, bool available, ath_str detail)
 static bool put_tool(struct buf *b, const char *name, const char *override)
 {
     char path[4096], detail[4200];
-    bool found = find_program(name, override, path, sizeof(path));
+    bool found = capabilities_find(name, override, path, sizeof(path));
 
     if (found)
         snprintf(detail, sizeof(detail), "resolved at %s", path);
@@ -98,7 +97,7 @@ static void put_route(struct buf *b, const char *name, const char *method, const
     for (size_t i = 0; i < router_count(routes) && !found; i++) {
         const struct route *r = router_at(routes, i);
         found = strcmp(r->def.method, method) == 0 && strcmp(r->def.path, path) == 0 &&
-                route_is_open(r);
+                route_is_listed(r);
     }
     snprintf(detail, sizeof(detail), "%s %s is not served: its plugin is not loaded", method, path);
     put(b, name, found, found ? served : str_of(detail));
@@ -147,7 +146,7 @@ static void put_provisioning(struct buf *b)
 {
     char path[4096];
 
-    if (!find_program("docker", NULL, path, sizeof(path)))
+    if (!capabilities_find("docker", NULL, path, sizeof(path)))
         put_docker(b, "binary_missing", "The docker program is not on PATH.", NULL);
     else if (access("/var/run/docker.sock", R_OK | W_OK) == 0)
         put_docker(b, "ready", "Docker is reachable for the current process user.", NULL);

@@ -18,6 +18,10 @@ void capabilities_stop(void);
 /* Looks again: by the server's timer, every CAPABILITIES_EVERY_MS. */
 void capabilities_probe(void);
 
+/* The program that the variable `override` names (NULL: none does), else `name` on PATH; false: there
+ * is none. Looks at files, so not on the way of a request. */
+bool capabilities_find(const char *name, const char *override, char *ret, size_t size);
+
 /* The objects of the health documents. Any thread. */
 void capabilities_json(struct buf *b);  /* {"pg_dump":{"available":true,"detail":"..."},...} */
 void provisioning_json(struct buf *b);  /* {"local_docker":{...}} */

@@ -12,11 +12,16 @@
 /* clang-format off */
 static const ath_field global_fields[] = {
     ATH_STR(struct cli, config, "config", "", NULL, "The configuration file; else ATHENA_CONFIG_PATH, else the usual places.", .alias = "--config-path -c"),
+    ATH_STR(struct cli, env_file, "env_file", "", NULL, "Variables in the form of a .env file; they win over the environment."),
     ATH_STR(struct cli, pipelines_path, "pipelines_path", "config/pipelines.yaml", NULL, "The registry of pipelines."),
+    ATH_STR(struct cli, roles, "roles", "", NULL, "What the process is, between commas: serve, daemon, worker:FAMILY."),
     ATH_INT(struct cli, port, "port", "-1", "0..65535", "TCP port; 0 picks a free one."),
     ATH_INT(struct cli, max_workers, "max_workers", "-1", "0..256", "HTTP loops."),
+    ATH_STR(struct cli, url, "url", "", NULL, "Of commands: the server that they ask; else ATHENA_URL, else http://localhost and the configured port."),
+    ATH_STR(struct cli, admin_key, "admin_key", "", NULL, "Of commands: the key that they show it; else ATHENA_ADMIN_KEY, else ATHENA_KEY_12 or the configured one.", .flags = ATH_CF_SECRET),
     ATH_BOOL(struct cli, api_only, "api_only", "false", "Accepted: the server is the default."),
     ATH_BOOL(struct cli, cdc_only, "cdc_only", "false", "Not offered by this server."),
+    ATH_BOOL(struct cli, json, "json", "false", "Print what is for programs: JSON."),
     ATH_BOOL(struct cli, help, "help", "false", "This text, or the command's.", .alias = "-h"),
     ATH_BOOL(struct cli, version, "version", "false", "The version.", .alias = "-V"),
 };
@@ -28,8 +33,22 @@ static const ath_field reference_fields[] = {
     ATH_BOOL(struct cli_reference_options, markdown, "markdown", "false", "As a Markdown page."),
     ATH_BOOL(struct cli_reference_options, sample, "sample", "false", "As a sample file, every key commented out."),
 };
-static const ath_field plugins_fields[] = {
-    ATH_BOOL(struct cli_plugins_options, json, "json", "false", "As JSON."),
+static const ath_field completion_fields[] = {
+    ATH_STR(struct cli_completion_options, shell, "shell", NULL, "bash|zsh|fish", "bash, zsh or fish.", .flags = ATH_CF_ARG),
+};
+#define CLIENTS_PATH ATH_STR(struct cli_clients_options, path, "path", "config/clients.json", NULL, "The file.", .alias = "--clients-path")
+#define CLIENTS_NAME ATH_STR(struct cli_clients_options, name, "name", NULL, NULL, "The client.", .flags = ATH_CF_ARG)
+static const ath_field clients_list_fields[] = { CLIENTS_PATH };
+static const ath_field clients_name_fields[] = { CLIENTS_PATH, CLIENTS_NAME };
+static const ath_field clients_add_fields[] = {
+    CLIENTS_PATH, CLIENTS_NAME,
+    ATH_STR(struct cli_clients_options, uri, "uri", NULL, NULL, "Its connection URI.", .flags = ATH_CF_ARG | ATH_CF_SECRET),
+};
+static const ath_field migrate_fields[] = {
+    ATH_STR(struct cli_migrate_options, action, "action", "status", "status|up|partition-logs", "What to do.", .flags = ATH_CF_ARG),
+    ATH_STR(struct cli_migrate_options, component, "component", "", NULL, "Only this one: logging, auth, or a plugin's."),
+    ATH_BOOL(struct cli_migrate_options, dry_run, "dry_run", "false", "Of up: show the statements, run none."),
+    ATH_BOOL(struct cli_migrate_options, apply, "apply", "false", "Of partition-logs: do it; without it the steps are shown."),
 };
 struct help_options { ath_str topic; };
 static const ath_field help_fields[] = {
@@ -44,9 +63,18 @@ static const struct cli_command commands[] = {
     { .name = "serve", .also = "server", .summary = "Run the HTTP server, and workers unless daemon.enabled.", RUN(serve) },
     { .name = "daemon", .summary = "Run all worker families.", RUN(daemon) },
     { .name = "worker", .arguments = "FAMILY", .summary = "Run one worker family.", RUN(worker), OPTIONS(struct cli_worker_options, worker_fields) },
+    { .name = "pressure-worker", .summary = "Run the workers of the family pressure: the same as worker pressure.", RUN(worker) },
     { .name = "check-config", .also = "--check-config", .summary = "Read the configuration, say all that is wrong, and end.", RUN(check_config) },
     { .name = "config-reference", .also = "--help-config", .arguments = "[SECTION]", .summary = "Print every key of the core and of the plugins.", RUN(config_reference), OPTIONS(struct cli_reference_options, reference_fields) },
-    { .name = "plugins", .also = "--list-plugins", .summary = "List the installed plugins.", RUN(plugins), OPTIONS(struct cli_plugins_options, plugins_fields) },
+    { .name = "plugins", .also = "--list-plugins", .summary = "List the installed plugins.", RUN(plugins) },
+    { .name = "doctor", .summary = "Go through the operator's checklist: a verdict and a hint for each.", RUN(doctor) },
+    { .name = "diag", .summary = "Describe this machine, as JSON.", RUN(diag) },
+    { .name = "clients list", .summary = "List the clients of the local file.", RUN(clients_list), OPTIONS(struct cli_clients_options, clients_list_fields) },
+    { .name = "clients add", .arguments = "NAME URI", .summary = "Put a client into the local file.", RUN(clients_add), OPTIONS(struct cli_clients_options, clients_add_fields) },
+    { .name = "clients remove", .arguments = "NAME", .summary = "Take a client out of the local file.", RUN(clients_remove), OPTIONS(struct cli_clients_options, clients_name_fields) },
+    { .name = "clients set-default", .arguments = "NAME", .summary = "Choose the local file's default client.", RUN(clients_set_default), OPTIONS(struct cli_clients_options, clients_name_fields) },
+    { .name = "completion", .arguments = "SHELL", .summary = "Print what completes these commands in bash, zsh or fish.", RUN(completion), OPTIONS(struct cli_completion_options, completion_fields) },
+    { .name = "migrate", .arguments = "[status|up|partition-logs]", .summary = "Look at or add the tables of the control plane.", RUN(migrate), OPTIONS(struct cli_migrate_options, migrate_fields) },
     { .name = "version", .summary = "Print the version.", INSIDE },
     { .name = "help", .arguments = "[COMMAND]", .summary = "Explain a command.", INSIDE, OPTIONS(struct help_options, help_fields) },
 };
@@ -77,8 +105,15 @@ struct parse {
 
 static const struct config_table global_table = { .section = "", ATH_ARRAY(field, global_fields) };
 
-static struct config_table table_of(const struct cli_command *c)
+const struct cli_command *cli_command_at(size_t i)
 {
+    return i < ATH_COUNT(commands) ? &commands[i] : NULL;
+}
+
+struct config_table cli_table(const struct cli_command *c)
+{
+    if (!c)
+        return global_table;
     return (struct config_table){ .section = c->name,
                                   .field = c->field,
                                   .field_size = c->field_size,
@@ -128,19 +163,82 @@ static ath_str nearest_command(struct parse *p, const char *word)
     return near.best;
 }
 
-static int unknown_command(struct parse *p, const char *word)
+/* The i-th command of several words that begins with this one: the core's, then plugins'. */
+static const struct cli_command *group_at(struct parse *p, const char *word, size_t i)
 {
-    int rc = wrong(p, nearest_command(p, word), "unknown command \"%s\"", word);
+    const char *prefix = arena_printf(&p->cli->arena, "%s ", word).p;
 
-    if (strcmp(word, "build") == 0)
+    for (size_t k = 0; k < ATH_COUNT(commands); k++)
+        if (str_starts(str_of(commands[k].name), prefix) && i-- == 0)
+            return &commands[k];
+    return p->finder && p->finder->member ? p->finder->member(p->finder->arg, word, i) : NULL;
+}
+
+static uint32_t count_words(const char *name)
+{
+    ath_str rest = str_of(name), piece;
+    uint32_t n = 0;
+
+    while (each_word(&rest, &piece))
+        n++;
+    return n;
+}
+
+static void help_line(struct parse *p, const struct cli_command *c)
+{
+    fprintf(p->err, "  %s%s%s\n      %s\n", c->name, c->arguments ? " " : "",
+            c->arguments ? c->arguments : "", c->summary);
+}
+
+/* `help clients`: all that begin with the word. False: none does. */
+static bool help_group(struct parse *p, const char *word)
+{
+    const struct cli_command *c;
+
+    if (!group_at(p, word, 0))
+        return false;
+    fprintf(p->err, "Commands of athena %s:\n", word);
+    for (size_t i = 0; (c = group_at(p, word, i)); i++)
+        help_line(p, c);
+    return true;
+}
+
+/* The first word is shared by several commands: what was meant is one of them. */
+static int unknown_member(struct parse *p, const char *const *word, uint32_t n)
+{
+    struct buf given = ARENA_BUF(&p->cli->arena);
+    const struct cli_command *c;
+    struct config_nearest near;
+    uint32_t most = 1;
+
+    for (size_t i = 0; (c = group_at(p, word[0], i)); i++)
+        if (count_words(c->name) > most)
+            most = count_words(c->name);
+    for (uint32_t i = 0; i < n && i < most; i++)
+        buf_printf(&given, "%s%s", i ? " " : "", word[i]);
+    nearest_begin(&near, buf_view(&given));
+    for (size_t i = 0; (c = group_at(p, word[0], i)); i++)
+        nearest_try(&near, str_of(c->name));
+    wrong(p, near.best, "unknown command \"%.*s\"", STR_ARG(buf_view(&given)));
+    fprintf(p->err, "    hint: athena help %s lists those that begin so.\n", word[0]);
+    return 2;
+}
+
+static int unknown_command(struct parse *p, const char *const *word, uint32_t n)
+{
+    int rc;
+
+    if (group_at(p, word[0], 0))
+        return unknown_member(p, word, n);
+    rc = wrong(p, nearest_command(p, word[0]), "unknown command \"%s\"", word[0]);
+    if (strcmp(word[0], "build") == 0)
         fputs("    hint: This is the Athena server, not cargo; it is built with cmake.\n", p->err);
     return rc;
 }
 
 /* ---- fields as options ---- */
 
-/* "--pipelines-path" for "pipelines_path" */
-static ath_str spelled(ath_arena *a, const char *key)
+ath_str cli_spelled(ath_arena *a, const char *key)
 {
     ath_str s = arena_printf(a, "--%s", key);
 
@@ -155,7 +253,7 @@ static bool named(struct parse *p, const ath_field *f, ath_str word)
 
     if (f->flags & ATH_CF_ARG)
         return false;
-    if (str_eq(word, spelled(&p->cli->arena, f->key)))
+    if (str_eq(word, cli_spelled(&p->cli->arena, f->key)))
         return true;
     while (each_word(&rest, &alias))
         if (str_eq(word, alias))
@@ -180,13 +278,13 @@ static void option_near(struct parse *p, const struct config_table *t, struct co
     for (uint32_t i = 0; i < t->field_count; i++) {
         config_field(t, i, &f);
         if (!(f.flags & ATH_CF_ARG))
-            nearest_try(near, spelled(&p->cli->arena, f.key));
+            nearest_try(near, cli_spelled(&p->cli->arena, f.key));
     }
 }
 
 static int unknown_option(struct parse *p, ath_str word)
 {
-    struct config_table own = p->cli->command ? table_of(p->cli->command) : global_table;
+    struct config_table own = p->cli->command ? cli_table(p->cli->command) : global_table;
     struct config_nearest near;
 
     nearest_begin(&near, word);
@@ -208,6 +306,15 @@ static int set(struct parse *p, const ath_field *f, ath_str value, void *base, c
                  f->flags & ATH_CF_SECRET ? "(secret)" : value.p, e.message);
 }
 
+/* Everybody may read the words of a process: a secret is taken out of them. */
+static ath_str hide(struct parse *p, ath_str secret)
+{
+    ath_str copy = arena_str(&p->cli->arena, secret);
+
+    memset((char *)(uintptr_t)secret.p, 'x', secret.n);
+    return copy;
+}
+
 static int take_option(struct parse *p, const char *arg)
 {
     ath_str word = str_from(arg, str_find(str_of(arg), '=')), value = { NULL, 0 };
@@ -218,7 +325,7 @@ static int take_option(struct parse *p, const char *arg)
     if (strncmp(arg, "--", 2) != 0)
         word = str_of(arg);
     if (p->cli->command)
-        own = table_of(p->cli->command);
+        own = cli_table(p->cli->command);
     if (option_find(p, &own, word, &f))
         base = p->cli->options;
     else if (!option_find(p, &global_table, word, &f))
@@ -231,35 +338,72 @@ static int take_option(struct parse *p, const char *arg)
         value = str_of(p->argv[p->at++]);
     else
         return wrong(p, (ath_str){ "", 0 }, "%.*s needs a value", STR_ARG(word));
+    if (f.flags & ATH_CF_SECRET)
+        value = hide(p, value);
     return set(p, &f, value, base, arena_str(&p->cli->arena, word).p);
 }
 
 /* ---- commands ---- */
 
-static bool is_called(const struct cli_command *c, ath_str word)
+uint32_t cli_words(const char *name, const char *const *word, uint32_t n)
+{
+    ath_str rest = str_of(name), piece;
+    uint32_t taken = 0;
+
+    while (each_word(&rest, &piece)) {
+        if (taken == n || !str_is(piece, word[taken]))
+            return 0;
+        taken++;
+    }
+    return taken;
+}
+
+/* How many of the words are its name, or another spelling of it; 0: it is called otherwise. */
+static uint32_t is_called(const struct cli_command *c, const char *const *word, uint32_t n)
 {
     ath_str rest = str_of(c->also), piece;
 
-    if (str_is(word, c->name))
-        return true;
     while (each_word(&rest, &piece))
-        if (str_eq(piece, word))
-            return true;
-    return false;
+        if (str_is(piece, word[0]))
+            return 1;
+    return cli_words(c->name, word, n);
 }
 
-static const struct cli_command *builtin(ath_str word)
+static const struct cli_command *builtin(const char *const *word, uint32_t n, uint32_t *ret_taken)
 {
+    const struct cli_command *found = NULL;
+    uint32_t taken;
+
     for (size_t i = 0; i < ATH_COUNT(commands); i++)
-        if (is_called(&commands[i], word))
-            return &commands[i];
-    return NULL;
+        if ((taken = is_called(&commands[i], word, n)) > (found ? *ret_taken : 0)) {
+            found = &commands[i];
+            *ret_taken = taken;
+        }
+    return found;
+}
+
+static const struct cli_command *builtin_word(const char *word)
+{
+    uint32_t taken;
+
+    return builtin(&word, 1, &taken);
+}
+
+/* The core's own, else a plugin's. */
+static const struct cli_command *any_command(struct parse *p, const char *const *word, uint32_t n,
+                                             uint32_t *ret_taken)
+{
+    const struct cli_command *c = builtin(word, n, ret_taken);
+
+    if (!c && p->finder && (c = p->finder->find(p->finder->arg, word, n)))
+        *ret_taken = cli_words(c->name, word, n);
+    return c;
 }
 
 /* Fills the options with their defaults: the tables' own are right by construction. */
 static void choose(struct parse *p, const struct cli_command *c)
 {
-    struct config_table t = table_of(c);
+    struct config_table t = cli_table(c);
     ath_field f;
 
     p->cli->command = c;
@@ -275,22 +419,37 @@ static void choose(struct parse *p, const struct cli_command *c)
     }
 }
 
-static int take_command(struct parse *p, const char *word)
+static bool asks_for_help(const struct parse *p)
 {
-    const char *next = p->at < p->argc ? p->argv[p->at] : NULL;
-    const struct cli_command *c = builtin(str_of(word));
+    for (int i = p->at; i < p->argc; i++)
+        if (strcmp(p->argv[i], "--help") == 0 || strcmp(p->argv[i], "-h") == 0)
+            return true;
+    return false;
+}
 
-    if (!c && p->finder && (c = p->finder->find(p->finder->arg, word, next)))
-        p->at += strchr(c->name, ' ') != NULL; /* its second word is taken too */
+static int take_command(struct parse *p, const char *first)
+{
+    const char *word[CLI_WORDS_MOST] = { first };
+    const struct cli_command *c;
+    uint32_t n = 1, taken = 0;
+
+    while (n < CLI_WORDS_MOST && p->at + (int)n - 1 < p->argc && p->argv[p->at + (int)n - 1][0] != '-') {
+        word[n] = p->argv[p->at + (int)n - 1];
+        n++;
+    }
+    c = any_command(p, word, n, &taken);
+    if (!c && n == 1 && help_group(p, first))
+        return asks_for_help(p) ? 0 : 2;
     if (!c)
-        return unknown_command(p, word);
+        return unknown_command(p, word, n);
+    p->at += (int)taken - 1;
     choose(p, c);
     return CLI_GO;
 }
 
 static int take_argument(struct parse *p, const char *word)
 {
-    struct config_table t = table_of(p->cli->command);
+    struct config_table t = cli_table(p->cli->command);
     uint32_t position = 0;
     ath_field f;
 
@@ -308,7 +467,8 @@ static int take_argument(struct parse *p, const char *word)
             return CLI_GO;
         }
         p->arguments++;
-        return set(p, &f, str_of(word), p->cli->options, f.key);
+        return set(p, &f, f.flags & ATH_CF_SECRET ? hide(p, str_of(word)) : str_of(word),
+                   p->cli->options, f.key);
     }
     return wrong(p, (ath_str){ "", 0 }, "athena %s does not take the word \"%s\"",
                  p->cli->command->name, word);
@@ -323,13 +483,23 @@ static int take(struct parse *p, const char *word)
         return CLI_GO;
     }
     if (!p->options_ended && word[0] == '-' && word[1]) {
-        spelled_out = builtin(str_of(word));
+        spelled_out = builtin_word(word);
         if (!spelled_out)
             return take_option(p, word);
         choose(p, spelled_out);
         return CLI_GO;
     }
     return p->cli->command ? take_argument(p, word) : take_command(p, word);
+}
+
+const char *cli_link(const char *command, const char *argument)
+{
+    for (size_t i = 0; i < ATH_COUNT(links); i++)
+        if (strcmp(links[i].command, command) == 0 &&
+            (argument ? links[i].argument && strcmp(links[i].argument, argument) == 0
+                      : !links[i].argument))
+            return links[i].link;
+    return NULL;
 }
 
 /* What the executable's name stands for. */
@@ -346,16 +516,16 @@ static int take_link(struct parse *p, const char *program)
         if (strcmp(links[i].link, name) != 0)
             continue;
         p->cli->link = links[i].link;
-        choose(p, builtin(str_of(links[i].command)));
+        choose(p, builtin_word(links[i].command));
         return links[i].argument ? take_argument(p, links[i].argument) : CLI_GO;
     }
-    choose(p, builtin(ATH_S("serve")));
+    choose(p, builtin_word("serve"));
     return CLI_GO;
 }
 
 static int missing_arguments(struct parse *p)
 {
-    struct config_table t = table_of(p->cli->command);
+    struct config_table t = cli_table(p->cli->command);
     uint32_t position = 0;
     ath_field f;
 
@@ -364,7 +534,7 @@ static int missing_arguments(struct parse *p)
         if (!f.def && !(f.flags & ATH_CF_ARG) &&
             (f.type != ATH_T_STR || !((ath_str *)((char *)p->cli->options + f.off))->n))
             return wrong(p, (ath_str){ "", 0 }, "athena %s needs %s", t.section,
-                         spelled(&p->cli->arena, f.key).p);
+                         cli_spelled(&p->cli->arena, f.key).p);
         if (f.flags & ATH_CF_ARG && position++ >= p->arguments && !f.def && !p->rest.n)
             return wrong(p, (ath_str){ "", 0 }, "athena %s needs the word %s", t.section, f.key);
     }
@@ -382,7 +552,7 @@ static void help_fields_of(struct parse *p, const struct config_table *t)
         config_field(t, i, &f);
         if (f.flags & ATH_CF_ARG)
             continue;
-        fprintf(p->err, "  %s%s", spelled(&p->cli->arena, f.key).p,
+        fprintf(p->err, "  %s%s", cli_spelled(&p->cli->arena, f.key).p,
                 f.type == ATH_T_BOOL  ? ""
                 : f.type == ATH_T_STR ? " TEXT"
                                       : " N");
@@ -399,8 +569,7 @@ static int help_all(struct parse *p)
 
     fputs("usage: athena [OPTIONS] [COMMAND [ARGUMENTS]]\n\nCommands (none: serve):\n", p->err);
     for (size_t i = 0; i < ATH_COUNT(commands); i++)
-        fprintf(p->err, "  %s%s%s\n      %s\n", commands[i].name, commands[i].arguments ? " " : "",
-                commands[i].arguments ? commands[i].arguments : "", commands[i].summary);
+        help_line(p, &commands[i]);
     for (size_t i = 0; p->finder && (name = p->finder->name(p->finder->arg, i, &summary)); i++)
         fprintf(p->err, "  %s\n      %s\n", name, summary ? summary : "");
     fputs("\nOptions:\n", p->err);
@@ -410,7 +579,7 @@ static int help_all(struct parse *p)
 
 static int help_command(struct parse *p, const struct cli_command *c)
 {
-    struct config_table t = table_of(c);
+    struct config_table t = cli_table(c);
 
     fprintf(p->err, "usage: athena [OPTIONS] %s%s%s\n\n%s\n", c->name, c->arguments ? " " : "",
             c->arguments ? c->arguments : "", c->summary ? c->summary : "");
@@ -429,16 +598,17 @@ static int help_command(struct parse *p, const struct cli_command *c)
 /* `help backup create` */
 static int help_topic(struct parse *p, ath_str topic)
 {
-    const char *word = topic.p, *next;
+    const char *word[CLI_WORDS_MOST];
     const struct cli_command *c;
+    uint32_t n = 0, taken;
 
-    if (topic.n == 0)
+    for (size_t at = 0; at < topic.n && n < CLI_WORDS_MOST; at += strlen(topic.p + at) + 1)
+        word[n++] = topic.p + at;
+    if (n == 0)
         return help_all(p);
-    next = strlen(word) + 1 < topic.n ? word + strlen(word) + 1 : NULL;
-    c = builtin(str_of(word));
-    if (!c && p->finder)
-        c = p->finder->find(p->finder->arg, word, next);
-    return c ? help_command(p, c) : unknown_command(p, word);
+    if ((c = any_command(p, word, n, &taken)))
+        return help_command(p, c);
+    return help_group(p, word[0]) ? 0 : unknown_command(p, word, n);
 }
 
 /* ---- the whole line ---- */
@@ -481,6 +651,9 @@ int cli_parse(int argc, char *const *argv, const struct cli_finder *finder, stru
     *ret = (struct cli){ .port = -1,
                          .max_workers = -1,
                          .config = { "", 0 },
+                         .url = { "", 0 },
+                         .admin_key = { "", 0 },
+                         .roles = { "", 0 },
                          .pipelines_path = ATH_S("config/pipelines.yaml") };
     arena_init(&ret->arena);
     p.rest = ARENA_BUF(&ret->arena);

@@ -14,6 +14,7 @@
 #include "config/reference.h"
 #include "db/client.h"
 #include "io/task.h"
+#include "http/client.h"
 #include "http/router.h"
 #include "plugin/host.h"
 #include "plugin/order.h"
@@ -21,6 +22,7 @@
 #include "plugin/stage.h"
 #include "server/databases.h"
 #include "server/loops.h"
+#include "server/table.h"
 
 static void say(const ath_err *e)
 {
@@ -41,7 +43,7 @@ int command_check_config(const struct cli *cli)
     err_reset(&e);
     rc = setup_open(&s, &o, &e);
     if (s.config) { /* plugins' sections are looked at even when the core's have errors */
-        int loaded = setup_load(&s, PLUGIN_ROUTES | PLUGIN_SINK | PLUGIN_DRIVER, &e);
+        int loaded = setup_load(&s, SETUP_SERVES, &e);
         if (loaded == 0)
             loaded = registry_routes(s.registry, router, &e);
         setup_check_keys(&s);
@@ -64,7 +66,8 @@ int command_check_config(const struct cli *cli)
 
 static void put_table(struct buf *b, const char *format, const struct config_table *t)
 {
-    static const char *const shipped[] = { "enforce_api_keys", "true", NULL };
+    static const char *const shipped[] = { "enforce_api_keys", "true", "unenforced_scope", "data",
+                                           NULL };
 
     if (strcmp(format, "markdown") == 0)
         reference_markdown(b, t);
@@ -149,8 +152,11 @@ int command_plugins(const struct cli *cli)
     options.optional = true;
     rc = setup_open(&s, &options, &e);
     if (s.config)
-        rc = setup_load(&s, PLUGIN_ROUTES | PLUGIN_SINK | PLUGIN_DRIVER, &e);
-    report_print(s.registry, host_table(), &b);
+        rc = setup_load(&s, SETUP_SERVES, &e);
+    if (cli->json)
+        report_json(s.registry, host_table(), &b);
+    else
+        report_print(s.registry, host_table(), &b);
     fwrite(buf_view(&b).p, 1, b.n, stdout);
     if (rc < 0)
         say(&e);
@@ -163,9 +169,13 @@ int command_plugins(const struct cli *cli)
 
 struct command {
     ath_task task;               /* first */
-    struct capability *cap;
-    void *options;
-    struct setup *setup;
+    const char *label;
+    ath_self *self;              /* whose code it is; NULL: the core's own */
+    ath_run *run;
+    void *arg;
+    const ath_command *shown;    /* how people read its JSON; NULL: as it is */
+    struct registry *started;    /* plugins that it needs; NULL: none */
+    const struct cli *cli;
     struct loops loops;
     uv_signal_t signal[2];
     int status;
@@ -179,16 +189,19 @@ static void command_end(ath_task *t, int rc, const ath_err *e, const ath_done *r
     c->status = rc < 0 ? 1 : result ? result->status : 0;
     if (rc < 0)
         say(e);
+    else if (result && result->bytes.n && c->shown && c->shown->columns && !c->cli->json)
+        table_print(result->bytes, c->shown->rows, c->shown->columns, stdout);
     else if (result && result->bytes.n)
-        printf("%.*s\n", STR_ARG(result->bytes));
+        table_json(result->bytes, stdout);
     c->ended = true;
     for (size_t i = 0; i < ATH_COUNT(c->signal); i++)
         uv_close((uv_handle_t *)&c->signal[i], NULL);
 }
 
-static void databases_fini(ath_loop *l, void *arg)
+static void rooms_fini(ath_loop *l, void *arg)
 {
     (void)arg;
+    client_loop_fini(l);
     db_loop_fini(l);
 }
 
@@ -196,8 +209,9 @@ static void command_destroy(ath_task *t)
 {
     struct command *c = (struct command *)t;
 
-    loops_each(&c->loops, 0, databases_fini, NULL);
-    stage_down(c->setup->registry);
+    loops_each(&c->loops, 0, rooms_fini, NULL);
+    if (c->started)
+        stage_down(c->started);
     loops_stop(&c->loops);
 }
 
@@ -213,7 +227,7 @@ static int run_first(ath_task *t, void *arg, ath_err *e)
 {
     struct command *c = arg;
 
-    return c->cap->command.run(t, c->options, e);
+    return c->run(t, c->arg, e);
 }
 
 static void command_start(void *arg)
@@ -223,8 +237,8 @@ static void command_start(void *arg)
     struct command *c = arg;
     ath_loop *l = loops_control(&c->loops);
 
-    task_init(&c->task, &type, l, c->cap->self, NULL);
-    c->task.label = c->cap->command.cap.name;
+    task_init(&c->task, &type, l, c->self, NULL);
+    c->task.label = c->label;
     for (size_t i = 0; i < ATH_COUNT(number); i++) {
         uv_signal_init(&l->uv, &c->signal[i]);
         c->signal[i].data = c;
@@ -258,19 +272,34 @@ static int begin(struct command *c, const struct setup *databases, ath_err *e)
         (rc = loops_start(&c->loops, e)) < 0)
         return rc;
     loops_each(&c->loops, 0, databases_init, &i);
-    if (i.rc == 0)
-        i.rc = stage_up(c->setup->registry, c->loops.all, c->loops.count, e);
+    if (i.rc == 0 && c->started)
+        i.rc = stage_up(c->started, c->loops.all, c->loops.count, e);
     if (i.rc < 0)
-        loops_each(&c->loops, 0, databases_fini, NULL);
+        loops_each(&c->loops, 0, rooms_fini, NULL);
     return i.rc;
+}
+
+/* Where the command's calls of routes go, and what they show there. */
+static void remote_set(struct command *c, const struct core_config *core)
+{
+    const char *url = c->cli->url.n ? c->cli->url.p : getenv("ATHENA_URL");
+    const char *key = c->cli->admin_key.n ? c->cli->admin_key.p : getenv("ATHENA_ADMIN_KEY");
+
+    if (!url || !url[0])
+        url = arena_printf((ath_arena *)(uintptr_t)&c->cli->arena, "http://localhost:%lld",
+                           (long long)core->api.port).p;
+    client_remote(url, key && key[0] ? key : core->server.admin_key.p);
 }
 
 static int run_loaded(struct command *c, const struct setup *databases, ath_err *e)
 {
+    struct client_options http = client_options_of(&databases->core);
     int rc;
 
     signal(SIGPIPE, SIG_IGN);
-    rc = begin(c, databases, e);
+    remote_set(c, &databases->core);
+    if ((rc = client_start(&http, e)) == 0)
+        rc = begin(c, databases, e);
     if (rc < 0)
         loops_stop(&c->loops);
     else
@@ -279,6 +308,8 @@ static int run_loaded(struct command *c, const struct setup *databases, ath_err 
         loop_run(loops_control(&c->loops));
     loops_free(&c->loops);
     db_stop();
+    client_remote(NULL, NULL);
+    client_stop();
     return rc < 0 ? rc : c->status;
 }
 
@@ -300,24 +331,23 @@ static struct setup *found_setup(struct commands *c)
     return c->setup;
 }
 
-static const struct cli_command *find(void *arg, const char *word, const char *next)
+/* What offers commands that begin with the word; < 0: nothing does, or it was refused, which is said. */
+static int load_word(struct commands *c, const char *word)
 {
-    struct commands *c = arg;
     struct setup *s = found_setup(c);
-    const char *words[] = { word, next };
-    struct capability *cap;
-    uint32_t taken;
     ath_err e;
 
+    if (c->rc < 0 || (c->loaded && strcmp(c->loaded, word) == 0))
+        return c->rc;
     err_reset(&e);
-    if (c->rc < 0 || (c->rc = setup_load_command(s, word, &e)) < 0) {
-        if (c->rc != ATH_E_MISSING)
-            setup_print(s, ATH_ERROR, &e);
-        return NULL;
-    }
-    cap = registry_command(s->registry, words, next ? 2 : 1, &taken);
-    if (!cap)
-        return NULL;
+    c->loaded = word;
+    if ((c->rc = setup_load_command(s, word, &e)) < 0 && c->rc != ATH_E_MISSING)
+        setup_print(s, ATH_ERROR, &e);
+    return c->rc;
+}
+
+static const struct cli_command *take(struct commands *c, struct capability *cap)
+{
     c->found = (struct cli_command){
         .name = cap->command.cap.name, .summary = cap->command.summary,
         .field = cap->command.field, .field_size = sizeof(ath_field),
@@ -326,6 +356,33 @@ static const struct cli_command *find(void *arg, const char *word, const char *n
     };
     c->cap = cap;
     return &c->found;
+}
+
+static const struct cli_command *find(void *arg, const char *const *word, uint32_t n)
+{
+    struct commands *c = arg;
+    struct capability *cap;
+    uint32_t taken;
+
+    if (load_word(c, word[0]) < 0 || !(cap = registry_command(c->setup->registry, word, n, &taken)))
+        return NULL;
+    return take(c, cap);
+}
+
+static const struct cli_command *member(void *arg, const char *word, size_t i)
+{
+    struct commands *c = arg;
+    struct capability *cap;
+    size_t n = strlen(word);
+
+    if (load_word(c, word) < 0)
+        return NULL;
+    for (uint32_t k = 0; (cap = registry_cap(c->setup->registry, ATH_CAP_COMMAND, k)); k++) {
+        const char *name = cap->command.cap.name;
+        if (strncmp(name, word, n) == 0 && name[n] == ' ' && i-- == 0)
+            return take(c, cap);
+    }
+    return NULL;
 }
 
 /* The words that the notes offer, "command.dev". */
@@ -348,7 +405,7 @@ static const char *name_at(void *arg, size_t i, const char **ret_summary)
 
 struct cli_finder commands_finder(struct commands *c)
 {
-    return (struct cli_finder){ .arg = c, .find = find, .name = name_at };
+    return (struct cli_finder){ .arg = c, .find = find, .member = member, .name = name_at };
 }
 
 void commands_free(struct commands *c)
@@ -359,14 +416,14 @@ void commands_free(struct commands *c)
 }
 
 /* The one that --config names, which was not known yet when the command was looked for. */
-static int run_with(struct command *c, const struct cli *cli, ath_err *e)
+static int run_with(struct command *c, const struct setup *found, const struct cli *cli, ath_err *e)
 {
     struct setup_options o = setup_options_of(cli);
     struct setup named;
     int rc;
 
     if (!cli->config.n)
-        return run_loaded(c, c->setup, e);
+        return run_loaded(c, found, e);
     rc = setup_open(&named, &o, e);
     if (rc == 0)
         rc = run_loaded(c, &named, e);
@@ -374,18 +431,53 @@ static int run_with(struct command *c, const struct cli *cli, ath_err *e)
     return rc;
 }
 
+struct plugin_run {
+    const struct capability *cap;
+    const void *options;
+};
+
+static int run_plugin(ath_task *t, void *arg, ath_err *e)
+{
+    const struct plugin_run *r = arg;
+
+    return r->cap->command.run(t, r->options, e);
+}
+
 int command_plugin(const struct cli *cli)
 {
     const struct commands *found = cli->command->data;
+    struct plugin_run run = { .cap = found->cap, .options = cli->options };
     struct command *c = MEM_NEW(struct command);
     ath_err e;
     int rc;
 
     err_reset(&e);
-    c->cap = found->cap;
-    c->options = cli->options;
-    c->setup = found->setup;
-    rc = run_with(c, cli, &e);
+    c->label = found->cap->command.cap.name;
+    c->self = found->cap->self;
+    c->run = run_plugin;
+    c->arg = &run;
+    c->shown = &found->cap->command;
+    c->started = found->setup->registry;
+    c->cli = cli;
+    rc = run_with(c, found->setup, cli, &e);
+    if (rc < 0)
+        say(&e);
+    free(c);
+    return rc < 0 ? 1 : rc;
+}
+
+int command_task(const struct cli *cli, struct setup *s, const char *label, ath_run *run, void *arg)
+{
+    struct command *c = MEM_NEW(struct command);
+    ath_err e;
+    int rc;
+
+    err_reset(&e);
+    c->label = label;
+    c->run = run;
+    c->arg = arg;
+    c->cli = cli;
+    rc = run_loaded(c, s, &e);
     if (rc < 0)
         say(&e);
     free(c);

@@ -16,12 +16,23 @@ static void database_options(const struct core_config *c, struct db_options *ret
         .connect_timeout_ms = c->pool.connect_timeout_ms,
         .query_timeout_ms = c->gateway.resilience_timeout_ms,
         .waiting_max = (uint64_t)c->pool.waiting_max,
+        .waiting_budget = (uint64_t)c->pool.waiting_budget,
+        .fair = c->pool.fair,
         .prepared_max = (uint64_t)c->pool.prepared_max,
         .direct_private = c->gateway.jdbc_allow_private_hosts,
         .direct_hosts = c->gateway.jdbc_allowed_hosts.p,
         .control_client = c->gateway.logging_client.p,
         .auth_client = c->gateway.auth_client.p,
     };
+}
+
+/* Operators bound what the control plane's database has to bear, whatever tenants may have. */
+static void bound_control(const struct core_config *c)
+{
+    struct db_client *control = db_client_find(c->gateway.logging_client);
+
+    if (control)
+        control->pool_max = (uint64_t)c->pool.logging_max_connections;
 }
 
 int databases_start(const struct setup *s, ath_loop *const *loops, uint32_t n, ath_err *e)
@@ -42,5 +53,6 @@ int databases_start(const struct setup *s, ath_loop *const *loops, uint32_t n, a
             log_write(ATH_WARN, "athena::clients", "client \"%s\" is not served: %.*s", c->name.p,
                       (int)e->message_n, e->message);
     }
+    bound_control(&s->core);
     return 0;
 }

@@ -2,16 +2,32 @@
  * routes are built once, because the table of routes is complete before anything is served. */
 #include "server/inspect.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
 #include "base/version.h"
+#include "control/clients.h"
+#include "control/daemons.h"
+#include "control/probe.h"
+#include "control/schema.h"
 #include "db/client.h"
+#include "jobs/jobs.h"
+#include "jobs/list.h"
+#include "jobs/ticks.h"
 #include "lib/json.h"
 #include "log/metric.h"
 #include "server/capabilities.h"
+#include "server/configdoc.h"
 #include "server/metrics.h"
 #include "server/openapi.h"
+#include "server/pipelines.h"
+#include "server/pools.h"
+#include "server/workers.h"
 
 static struct inspect_sources from;
 static struct buf routes, registry, openapi; /* read-only once the loops serve */
+static uint64_t started_ns;
 
 static bool client_is_up(const struct db_client *c)
 {
@@ -24,10 +40,14 @@ struct census {
 
 static struct census count_clients(void)
 {
-    struct census n = { .registered = db_client_count() };
+    size_t all = db_client_count();
+    struct census n = { 0 };
 
-    for (size_t i = 0; i < n.registered; i++) {
+    for (size_t i = 0; i < all; i++) {
         const struct db_client *c = db_client_at(i);
+        if (c->gone)
+            continue;
+        n.registered++;
         n.active += c->active && !c->frozen;
         n.connected += client_is_up(c);
     }
@@ -84,6 +104,43 @@ static void put_unready(struct buf *b)
         buf_lit(b, "the server is starting");
     else if (count_clients().connected == 0)
         buf_lit(b, "no client's database is connected");
+}
+
+static void put_pools(struct buf *b)
+{
+    pools_json(b, &from);
+}
+
+/* One list: ticks, then workers with a queue. */
+static void put_workers(struct buf *b)
+{
+    ticks_json(b);
+    b->n--; /* its end, which comes behind the others */
+    jobs_json(b, b->p[b->n - 1] != '[');
+    buf_char(b, ']');
+}
+
+static void put_process(struct buf *b)
+{
+    buf_lit(b, "{");
+    buf_json_int(b, "pid", getpid());
+    buf_json_str(b, "host", str_of(daemons_host()));
+    buf_json_str(b, "version", str_of(athena_version));
+    buf_json_str(b, "config_path", str_of(from.config_path ? from.config_path : ""));
+    buf_json_int(b, "port", from.port);
+    buf_json_bool(b, "serves", from.serves);
+    buf_json_int(b, "started_at_unix_ms", (int64_t)(started_ns / 1000000u));
+    buf_lit(b, "}");
+}
+
+static void put_latency(struct buf *b)
+{
+    probe_clients_json(b, false);
+}
+
+static void put_latency_reasons(struct buf *b)
+{
+    probe_clients_json(b, true);
 }
 
 static void put_routes(struct buf *b)
@@ -162,14 +219,60 @@ static void put_metrics(struct buf *b)
     metric_render(b);
 }
 
+static void put_logging_client(struct buf *b)
+{
+    if (from.logging_client)
+        buf_z(b, from.logging_client);
+}
+
+static void put_auth_client(struct buf *b)
+{
+    if (from.auth_client)
+        buf_z(b, from.auth_client);
+}
+
+static void put_benchmark_client(struct buf *b)
+{
+    if (from.benchmark_client)
+        buf_z(b, from.benchmark_client);
+}
+
+static void put_runtime_clients(struct buf *b)
+{
+    clients_runtime(b, ATH_S(""), false);
+}
+
+static void put_configured(struct buf *b)
+{
+    if (from.config)
+        config_document_names(b, from.config, str_of(from.logging_client));
+}
+
 static const struct {
     const char *what;
     void (*put)(struct buf *b);
 } words[] = {
+    { "runtime_clients", put_runtime_clients },
+    { "client_config.names", put_configured },
     { "service", put_service },
     { "provisioning", provisioning_json },
     { "clients", put_clients },
     { "stores", put_stores },
+    { "schema", schema_json },
+    { "logging_client", put_logging_client },
+    { "auth_client", put_auth_client },
+    { "benchmark_client", put_benchmark_client },
+    { "pools", put_pools },
+    { "pipelines", pipelines_json },
+    { "workers", put_workers },
+    { "families", daemons_families_json },
+    { "programs", workers_programs_json },
+    { "queues", jobs_queues_json },
+    { "process", put_process },
+    { "checks", probe_checks_json },
+    { "checks.summary", probe_checks_summary },
+    { "clients.latency", put_latency },
+    { "clients.latency.reasons", put_latency_reasons },
     { "unready", put_unready },
     { "routes", put_routes },
     { "registry", put_registry },
@@ -180,6 +283,17 @@ static const struct {
     { "metrics.minimal", metric_render_off },
 };
 
+/* "client_config/NAME": a word with an argument. */
+static void put_about(struct buf *b, const char *what)
+{
+    ath_str word = str_of(what), name = str_after(word, str_find(word, '/') + 1);
+    bool own = str_starts(word, "client_config.own/");
+
+    if (!from.config || (!own && !str_starts(word, "client_config/")))
+        return;
+    config_document(b, from.config, str_of(from.logging_client), name, own);
+}
+
 ath_str inspect(ath_task *t, const char *what)
 {
     struct buf b = ARENA_BUF(&t->arena);
@@ -188,6 +302,7 @@ ath_str inspect(ath_task *t, const char *what)
         if (strcmp(words[i].what, what) == 0)
             words[i].put(&b);
     }
+    put_about(&b, what);
     return buf_view(&b);
 }
 
@@ -237,7 +352,7 @@ static void build_array(struct buf *b, void (*add)(struct buf *b, const struct r
     buf_lit(b, "[");
     for (size_t i = 0; i < router_count(from.router); i++) {
         const struct route *r = router_at(from.router, i);
-        if (!route_is_open(r))
+        if (!route_is_listed(r))
             continue;
         if (b->p[b->n - 1] != '[')
             buf_lit(b, ",");
@@ -250,6 +365,7 @@ int inspect_start(const struct inspect_sources *s, ath_err *e)
 {
     (void)e;
     from = *s;
+    started_ns = clock_wall_ns();
     build_array(&routes, add_route);
     build_array(&registry, add_entry);
     openapi_http(&openapi, from.router);

@@ -132,3 +132,14 @@ void loops_watch(struct loops *l, uint64_t limit_ms, uint64_t abort_ms)
     for (uint32_t i = 1; i <= l->running; i++)
         watch_one(l->all[i], &seen[i], limit_ms, abort_ms);
 }
+
+uint64_t loops_waited(void *arg, uint32_t *ret_loops)
+{
+    struct loops *l = arg;
+    uint64_t ns = 0;
+
+    for (uint32_t i = 0; i < l->http_count; i++)
+        ns += loop_waited_ns(l->http[i]);
+    *ret_loops = l->http_count;
+    return ns;
+}

@@ -35,4 +35,7 @@ void loops_free(struct loops *l);   /* joins and frees; after loop_run() of the 
  * limit_ms, once per piece, and aborts the process past abort_ms (0: never). */
 void loops_watch(struct loops *l, uint64_t limit_ms, uint64_t abort_ms);
 
+/* loop_waited_ns() of all HTTP loops, and how many they are; `arg`: struct loops. For log_pressure(). */
+uint64_t loops_waited(void *arg, uint32_t *ret_loops);
+
 #endif

@@ -6,7 +6,9 @@
 
 #include "base/mem.h"
 #include "db/client.h"
+#include "db/fair.h"
 #include "log/metric.h"
+#include "server/pipelines.h"
 
 typedef unsigned long long ull;
 
@@ -51,8 +53,9 @@ static void put_config(struct buf *b, void *arg)
           s->gateway.allow_private_hosts);
     gauge(b, "athena_gateway_jdbc_allowed_hosts", "Hosts that direct URIs may name.",
           s->gateway.allowed_hosts);
-    gauge(b, "athena_pipeline_registry_loaded", "Whether pipelines are loaded.", 0);
-    gauge(b, "athena_pipeline_registry_entries", "Pipelines loaded.", 0);
+    gauge(b, "athena_pipeline_registry_loaded", "Whether pipelines are loaded.",
+          pipelines_loaded());
+    gauge(b, "athena_pipeline_registry_entries", "Pipelines loaded.", pipelines_count());
 }
 
 /* ---- clients and their pools ---- */
@@ -69,12 +72,16 @@ struct clients {
 
 static struct clients take_clients(void)
 {
-    struct clients c = { .n = db_client_count() };
+    size_t all = db_client_count();
+    struct clients c = { .row = mem_new((all + 1) * sizeof(*c.row)) };
 
-    c.row = mem_new((c.n + 1) * sizeof(*c.row));
-    for (size_t i = 0; i < c.n; i++) {
-        c.row[i].client = db_client_at(i);
-        db_client_stats(c.row[i].client, &c.row[i].pool);
+    for (size_t i = 0; i < all; i++) {
+        struct client_row *r = &c.row[c.n];
+        r->client = db_client_at(i);
+        if (r->client->gone)
+            continue;
+        db_client_stats(r->client, &r->pool);
+        c.n++;
     }
     return c;
 }
@@ -201,6 +208,32 @@ static void put_totals(struct buf *b, const struct clients *c)
           headroom(&t));
 }
 
+/* What all pools have together, and what was decided about it. */
+static void put_shares_of_all(struct buf *b)
+{
+    struct fair_stats s;
+
+    fair_stats(&s);
+    gauge(b, "athena_pg_budget_connections", "Connections that the process may open.", s.budget);
+    gauge(b, "athena_pg_budget_used", "Connections of the process.", s.used);
+    gauge(b, "athena_pg_budget_reserve", "Of the budget: for clients with few connections.",
+          s.reserve);
+    gauge(b, "athena_pg_budget_waiting_pools",
+          "Pools that wait for a connection because the budget is used up.", s.waiting);
+    metric_head(b, "athena_pg_budget_decisions_total", "counter",
+                "Turns given, connections out of the reserve, connections that were closed for "
+                "a client with fewer while busy or idle.");
+    buf_printf(b,
+               "athena_pg_budget_decisions_total{decision=\"turn\"} %llu\n"
+               "athena_pg_budget_decisions_total{decision=\"reserve\"} %llu\n"
+               "athena_pg_budget_decisions_total{decision=\"given_back\"} %llu\n"
+               "athena_pg_budget_decisions_total{decision=\"reclaimed_idle\"} %llu\n",
+               (ull)s.turns, (ull)s.reserved, (ull)s.given, (ull)s.reclaimed);
+    metric_head(b, "athena_pg_budget_waited_seconds_total", "counter",
+                "Time that pools have waited for their turns.");
+    buf_printf(b, "athena_pg_budget_waited_seconds_total %.6f\n", (double)s.waited_ns / 1e9);
+}
+
 static void put_clients(struct buf *b, void *arg)
 {
     struct clients c = take_clients();
@@ -225,6 +258,7 @@ static void put_clients(struct buf *b, void *arg)
         buf_z(b, c.row[i].pool.up ? "0.000000\n" : "0\n");
     }
     put_family(b, &c, "athena_pg_pool_waiting", "Requests that wait for a connection.", V_WAITING);
+    put_shares_of_all(b);
     free(c.row);
 }
 

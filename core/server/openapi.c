@@ -197,7 +197,7 @@ static bool seen_before(const struct router *r, size_t i)
 {
     for (size_t j = 0; j < i; j++) {
         const struct route *other = router_at(r, j);
-        if (route_is_open(other) && strcmp(other->def.path, router_at(r, i)->def.path) == 0)
+        if (route_is_listed(other) && strcmp(other->def.path, router_at(r, i)->def.path) == 0)
             return true;
     }
     return false;
@@ -210,7 +210,7 @@ static void put_paths(struct buf *b, const struct router *r)
 
     for (size_t i = 0; i < n; i++) {
         const struct route *first = router_at(r, i);
-        if (!route_is_open(first) || seen_before(r, i))
+        if (!route_is_listed(first) || seen_before(r, i))
             continue;
         buf_z(b, none ? "paths:\n  " : "  ");
         none = false;
@@ -218,7 +218,7 @@ static void put_paths(struct buf *b, const struct router *r)
         buf_lit(b, ":\n");
         put_path_parameters(b, first->def.path);
         for (size_t j = i; j < n; j++) {
-            if (route_is_open(router_at(r, j)) &&
+            if (route_is_listed(router_at(r, j)) &&
                 strcmp(router_at(r, j)->def.path, first->def.path) == 0)
                 put_operation(b, router_at(r, j));
         }

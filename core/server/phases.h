@@ -1,14 +1,11 @@
-/* core/server/phases.h - the phase table: what a request goes through, in order. */
+/* core/server/phases.h - what a request goes through, in order. */
 #ifndef CORE_SERVER_PHASES_H
 #define CORE_SERVER_PHASES_H
 
 #include "http/http.h"
-#include "server/keys.h"
 
-extern const struct phase server_phases[];
-extern const uint32_t server_phase_count;
-
-/* What the phases decide by; before the first request. `keys` must outlive the process. */
-void phases_init(const struct keys *keys);
+/* The phases, without those that have nothing to do as things are configured, and what happens to a
+ * request when its head goes out and when it is over. Once, after admission and limits know that. */
+void phases_put(struct http *h);
 
 #endif

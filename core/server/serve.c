@@ -3,217 +3,86 @@
  * Start: loops -> databases (nothing connects yet) -> plugins loaded and their routes entered ->
  * threads -> plugins' stages -> sinks -> listening -> READY=1; then, beside: connections and
  * catalogues. Any error before READY undoes what was done, says everything at once and exits 1.
- *
- * Stop (TERM, INT): a chain on the control loop, one function per step:
- *
- *     stop_begin    no new connections, idle ones closed, plugins drained
- *     stop_wait     until nothing is in flight, or the drain's time has passed
- *     stop_cut      what is left is ended; a second to leave
- *     stop_finish   loops give up their handles, sinks flush, plugins end, loops end
- *
- * A second TERM cuts at once.
  */
 #include "server/serve.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <unistd.h>
+#include <stdlib.h>
 
+#include "auth/admit.h"
+#include "auth/limit.h"
+#include "auth/store.h"
 #include "base/mem.h"
 #include "base/version.h"
 #include "cache/cache.h"
+#include "control/clients.h"
+#include "control/daemons.h"
 #include "db/query.h"
 #include "http/call.h"
+#include "io/secrets.h"
+#include "control/probe.h"
+#include "jobs/jobs.h"
+#include "jobs/ticks.h"
 #include "log/log.h"
-#include "plugin/host.h"
 #include "plugin/stage.h"
-#include "server/account.h"
 #include "server/banner.h"
 #include "server/capabilities.h"
 #include "server/databases.h"
 #include "server/inspect.h"
-#include "server/loops.h"
+#include "server/keystore.h"
 #include "server/notify.h"
-#include "server/phases.h"
+#include "server/pipelines.h"
+#include "server/own.h"
+#include "server/schemas.h"
+#include "server/serve_priv.h"
+#include "server/probes.h"
+#include "server/workers.h"
 
-enum { WATCH_MS = 250, WAIT_MS = 20, CUT_MS = 1000, RELOADS_MOST = 64 };
-
-struct server {
-    struct setup *setup;
-    struct setup_options options;
-    struct loops loops;
-    struct http http;
-    struct keys keys;
-    struct acceptor *acceptor;
-    struct log_sink **sink;
-    uint32_t sink_count;
-    bool staged;                 /* stage_up() has succeeded */
-    struct setup *reloaded[RELOADS_MOST]; /* configurations that running tasks may still look at */
-    uint32_t reload_count;
-    uv_signal_t signal[5];
-    uv_timer_t watch, step;
-    uint64_t step_until_ms, watchdog_at_ms, probe_at_ms;
-    bool stopping;
-    atomic_bool listening;
-    int status;
-};
+enum { WATCH_MS = 250 };
 
 /* ---- start ---- */
-
-static enum http_timing timing_of(ath_str word)
-{
-    return str_is(word, "always") ? TIMING_ALWAYS
-           : str_is(word, "never") ? TIMING_NEVER
-                                   : TIMING_ASKED;
-}
-
-static void answers_start(struct server *s)
-{
-    const struct core_config *c = &s->setup->core;
-    struct cache_options o = {
-        .entries = (uint64_t)c->cache.entries, .bytes = (uint64_t)c->api.cache_max_bytes,
-        .entry_bytes = c->cache.entry_bytes, .ttl_ms = c->api.cache_ttl_ms,
-        .wait_ms = c->cache.wait_ms, .query_ms = c->gateway.resilience_timeout_ms, .redis_url = c->server.redis_url,
-        .redis_command_ms = c->cache.redis_timeout_ms,
-        .redis_cooldown_ms = c->cache.redis_cooldown_ms,
-        .loops = s->loops.all, .loop_count = s->loops.count,
-    };
-
-    if (c->cache.skip_invalidation)
-        log_write(ATH_WARN, "athena::cache", "deferred_writes.skip_cache_invalidation has no effect: "
-                  "an answer that a write made old is never given");
-    if (c->cache.enabled)
-        cache_start(&o);
-}
-
-static void http_setup(struct server *s)
-{
-    const struct core_config *c = &s->setup->core;
-
-    s->http.phase = server_phases;
-    s->http.phase_count = server_phase_count;
-    s->http.strict_methods = c->server.strict_methods;
-    s->http.allow = keys_allow;
-    s->http.cors = (struct http_cors){
-        .enforce = c->api.cors_enforce && !c->api.cors_allow_any_origin,
-        .origins = c->api.cors_allowed_origins, .max_age_s = c->api.cors_max_age_ms / 1000,
-    };
-    s->http.timing = timing_of(c->server.server_timing);
-    s->http.account = account_request;
-    s->http.limits = (struct http_limits){
-        .head_bytes = c->server.head_bytes, .head_fields = (uint64_t)c->server.head_fields,
-        .target_bytes = c->server.target_bytes, .body_bytes = c->api.max_body_bytes,
-        .head_ms = c->server.head_timeout_ms, .body_ms = c->server.body_timeout_ms,
-        .idle_ms = c->server.idle_timeout_ms, .write_ms = c->server.write_timeout_ms,
-        .request_ms = c->server.request_timeout_ms,
-        .connections = (uint64_t)c->server.connections,
-        .pipeline = (uint64_t)c->server.pipeline, .buffered = c->server.buffered_bytes,
-        .pack_min = c->server.compression_min, .pack_level = (int)c->server.compression_level,
-    };
-    s->keys = (struct keys){
-        .enforced = c->gateway.enforce_api_keys,
-        .store = c->gateway.auth_client.n || c->gateway.logging_client.n,
-    };
-    keys_load(&s->keys, c->server.admin_key);
-    phases_init(&s->keys);
-}
-
-struct loop_start_result {
-    struct server *server;
-    ath_err err;
-    int rc;
-};
-
-static void loop_rooms_init(ath_loop *l, void *arg)
-{
-    struct loop_start_result *r = arg;
-
-    if (r->rc == 0)
-        r->rc = db_loop_init(l, &r->err);
-    if (r->rc == 0)
-        cache_loop_init(l);
-    if (r->rc == 0 && l->kind == LOOP_HTTP)
-        r->rc = http_loop_init(l, &r->server->http, &r->err);
-}
-
-static int loops_up(struct server *s, ath_err *e)
-{
-    struct loop_start_result r = { .server = s };
-    int rc = loops_start(&s->loops, e);
-
-    if (rc < 0)
-        return rc;
-    err_reset(&r.err);
-    loops_each(&s->loops, 0, loop_rooms_init, &r);
-    if (r.rc < 0)
-        err_copy(e, &r.err);
-    return r.rc;
-}
-
-static int sinks_start(struct server *s, ath_err *e)
-{
-    struct capability *c;
-
-    for (uint32_t i = 0; (c = registry_cap(s->setup->registry, ATH_CAP_SINK, i)); i++) {
-        const ath_self *self = c->self;
-        struct log_queue_options o;
-        int rc;
-        s->sink = mem_resize(s->sink, (s->sink_count + 1) * sizeof(*s->sink));
-        log_queue_options_of(self->all_field, sizeof(ath_field), self->all_count,
-                             registry_config(self), &o);
-        if ((rc = log_sink_start(self->name, &c->sink, self->state, &o,
-                                 &s->sink[s->sink_count], e)) < 0)
-            return rc;
-        s->sink_count++;
-    }
-    return 0;
-}
-
-static const char *name_or_null(ath_str name, ath_str otherwise)
-{
-    return name.n ? name.p : otherwise.n ? otherwise.p : NULL;
-}
-
-static uint64_t list_length(ath_str list)
-{
-    uint64_t n = 0;
-    ath_str item;
-
-    while (config_item(&list, &item))
-        n++;
-    return n;
-}
-
-static int inspection_start(struct server *s, ath_err *e)
-{
-    const struct gateway_config *g = &s->setup->core.gateway;
-    struct inspect_sources from = {
-        .router = s->http.router, .http = &s->http,
-        .loops = s->loops.all, .loop_count = s->loops.count, .listening = &s->listening,
-        .logging_client = name_or_null(g->logging_client, (ath_str){ 0 }),
-        .auth_client = name_or_null(g->auth_client, g->logging_client),
-        .benchmark_client = name_or_null(g->benchmark_client, g->logging_client),
-        .gateway = { g->force_camel_case_to_snake_case, g->auto_cast_uuid_filter_values_to_text,
-                     g->jdbc_allow_private_hosts, list_length(g->jdbc_allowed_hosts) },
-    };
-
-    host_inspect(inspect);
-    return inspect_start(&from, e);
-}
 
 static int listen_start(struct server *s, ath_err *e)
 {
     const struct core_config *c = &s->setup->core;
     struct acceptor_options o = {
-        .host = c->server.host.p, .port = (uint16_t)c->api.port,
+        .host = c->server.host.p,
+        .port = (uint16_t)c->api.port,
         .unix_path = c->server.unix_socket.n ? c->server.unix_socket.p : NULL,
-        .backlog = (uint32_t)c->api.http_backlog, .inherited = getenv("LISTEN_FDS") != NULL,
+        .backlog = (uint32_t)c->api.http_backlog,
+        .inherited = getenv("LISTEN_FDS") != NULL,
     };
 
+    if (!s->role.serves)
+        return own_listen(s->setup, loops_control(&s->loops), s->loops.http, s->loops.http_count,
+                          &s->acceptor, e);
     return acceptor_start(loops_control(&s->loops), s->loops.http, s->loops.http_count, &o,
                           &s->acceptor, e);
+}
+
+/* The file is for those who serve pipelines: nobody else is told that it is not there. */
+static void companions_load(struct server *s)
+{
+    const struct cli *cli = s->options.cli;
+
+    for (size_t i = 0; cli && i < router_count(s->http.router); i++) {
+        if (strcmp(router_at(s->http.router, i)->def.path, "/pipelines") == 0)
+            pipelines_load(s->setup->config, cli->pipelines_path);
+    }
+}
+
+static void say_workers(const struct server *s)
+{
+    const struct setup *setup = s->setup;
+
+    log_write(ATH_INFO, "athena::daemon",
+              "Starting Athena daemon runtime runtime_kind=%s version=%s config_path=%s "
+              "work_loops=%u plugins=%u clients=%zu",
+              s->role.kind, athena_version, setup->config->path ? setup->config->path : "none",
+              s->loops.work_count, setup->registry->count, db_client_count());
+    banner_workers(setup);
 }
 
 /* What the start has to say, once the sinks take it. */
@@ -231,18 +100,23 @@ static void say_start(struct server *s)
     for (struct refusal *f = s->setup->registry->refused; f; f = f->next)
         log_write(ATH_WARN, "athena::plugin", "optional plugin \"%s\" is not there: %s", f->name,
                   f->err.message);
-    if (!c->gateway.enforce_api_keys)
-        log_write(ATH_WARN, "athena::keys",
-                  "API keys are not enforced%s: gateway routes are open to everybody "
-                  "(gateway.enforce_api_keys: true closes them)",
-                  c->enforce_stated ? "" : " because the configuration does not say so");
+    if (c->gateway.logging_client.n && !secrets_on())
+        log_write(
+            ATH_WARN, "athena::secrets",
+            "connection URIs lie in the control plane as plain text: ATHENA_SECRETS_KEY is not "
+            "set");
+    if (!s->role.serves) {
+        say_workers(s);
+        return;
+    }
+    keystore_say(c);
     log_write(ATH_INFO, "athena::server",
               "Athena server startup summary version=%s config_path=%s config_source=\"%s\" "
               "listen_addr=%s:%u http_workers=%u daemon_enabled=%s prometheus_enabled=%s "
-              "plugins=%u clients=%zu", athena_version,
-              s->setup->config->path ? s->setup->config->path : "none", s->setup->config->label,
-              c->server.host.p, acceptor_port(s->acceptor), s->loops.http_count,
-              c->daemon.enabled ? "true" : "false",
+              "plugins=%u clients=%zu",
+              athena_version, s->setup->config->path ? s->setup->config->path : "none",
+              s->setup->config->label, c->server.host.p, acceptor_port(s->acceptor),
+              s->loops.http_count, c->daemon.enabled ? "true" : "false",
               c->api.prometheus_metrics_enabled ? "true" : "false", s->setup->registry->count,
               db_client_count());
     banner_print(s->setup, acceptor_port(s->acceptor), s->loops.http_count);
@@ -252,110 +126,6 @@ static void warm_done(void *arg)
 {
     (void)arg;
     log_write(ATH_INFO, "athena::clients", "every client was tried once");
-}
-
-/* ---- stop ---- */
-
-static void loop_drain(ath_loop *l, void *arg)
-{
-    (void)arg;
-    http_loop_drain(l);
-}
-
-static void loop_cut(ath_loop *l, void *arg)
-{
-    (void)arg;
-    if (l->kind == LOOP_HTTP)
-        http_loop_cut(l);
-    task_cancel_all(l);
-}
-
-static void loop_rooms_fini(ath_loop *l, void *arg)
-{
-    (void)arg;
-    if (l->kind == LOOP_HTTP)
-        http_loop_fini(l);
-    cache_loop_fini(l);
-    db_loop_fini(l);
-}
-
-static void close_handle(uv_handle_t *h)
-{
-    if (h->loop && !uv_is_closing(h))
-        uv_close(h, NULL);
-}
-
-static void stop_finish(struct server *s)
-{
-    loops_each(&s->loops, 0, loop_rooms_fini, NULL);
-    log_write(ATH_INFO, "athena::server", "stopped");
-    for (uint32_t i = 0; i < s->sink_count; i++)
-        log_sink_stop(s->sink[i]);
-    s->sink_count = 0;
-    stage_down(s->setup->registry);
-    for (size_t i = 0; i < ATH_COUNT(s->signal); i++)
-        close_handle((uv_handle_t *)&s->signal[i]);
-    close_handle((uv_handle_t *)&s->watch);
-    close_handle((uv_handle_t *)&s->step);
-    loops_stop(&s->loops);
-}
-
-static bool quiet(const struct server *s)
-{
-    return atomic_load(&s->http.in_flight) == 0 && task_alive() == 0;
-}
-
-static void stop_left(uv_timer_t *h)
-{
-    struct server *s = h->data;
-
-    if (quiet(s) || uv_now(h->loop) >= s->step_until_ms) {
-        uv_timer_stop(h);
-        stop_finish(s);
-    }
-}
-
-static void stop_cut(struct server *s)
-{
-    ath_loop *l = loops_control(&s->loops);
-
-    if (!quiet(s))
-        log_write(ATH_WARN, "athena::server", "%u requests are cut",
-                  atomic_load(&s->http.in_flight));
-    loops_each(&s->loops, 0, loop_cut, NULL);
-    uv_update_time(&l->uv);
-    s->step_until_ms = uv_now(&l->uv) + CUT_MS;
-    uv_timer_start(&s->step, stop_left, 0, WAIT_MS);
-}
-
-static void stop_wait(uv_timer_t *h)
-{
-    struct server *s = h->data;
-
-    if (quiet(s) || uv_now(h->loop) >= s->step_until_ms)
-        stop_cut(s);
-}
-
-static void stop_begin(struct server *s, const char *why)
-{
-    ath_loop *l = loops_control(&s->loops);
-
-    if (s->stopping) { /* asked twice: at once */
-        s->step_until_ms = 0;
-        return;
-    }
-    s->stopping = true;
-    notify_send("STOPPING=1");
-    log_write(ATH_INFO, "athena::server", "stopping: %s", why);
-    atomic_store(&s->listening, false);
-    atomic_store(&s->http.draining, true);
-    acceptor_stop(s->acceptor);
-    loops_each(&s->loops, LOOP_HTTP, loop_drain, NULL);
-    stage_drain(s->setup->registry);
-    cache_drain();
-    uv_update_time(&l->uv);
-    s->step_until_ms = uv_now(&l->uv) + s->setup->core.server.drain_timeout_ms;
-    uv_timer_start(&s->step, stop_wait, 0, WAIT_MS);
 }
 
 /* ---- while it runs ---- */
@@ -372,8 +142,10 @@ static void reload(struct server *s)
         log_write(ATH_WARN, "athena::config", "read again too often: restart to change more");
         free(fresh);
     } else if (setup_reload(s->setup, fresh, &s->options, &changed, &e) < 0) {
-        log_write(ATH_ERROR, "athena::config", "the configuration on disk is not accepted, the old "
-                  "one stays: %s", e.message);
+        log_write(ATH_ERROR, "athena::config",
+                  "the configuration on disk is not accepted, the old "
+                  "one stays: %s",
+                  e.message);
         setup_print(fresh, ATH_ERROR, NULL);
         setup_close(fresh);
         free(fresh);
@@ -383,6 +155,7 @@ static void reload(struct server *s)
             log_write(ATH_WARN, "athena::config", "%s", e.message);
         log_write(ATH_INFO, "athena::config", "configuration read again: %s",
                   changed ? "changed" : "nothing that may change while running has changed");
+        companions_load(s);
     }
     notify_send("READY=1");
 }
@@ -460,53 +233,99 @@ static int boot_policy(struct server *s, ath_err *e)
     return rc;
 }
 
+/* Who serves has loops for requests, and who works has loops for work; of the other kind there is
+ * one. */
+static int loops_make(struct server *s, ath_err *e)
+{
+    const struct server_config *c = &s->setup->core.server;
+    uint32_t many = loops_per_processor(), http = s->role.serves ? many : 1;
+
+    if (s->role.serves && c->loops)
+        http = (uint32_t)c->loops;
+    return loops_new(&s->loops, http,
+                     c->work_loops    ? (uint32_t)c->work_loops
+                     : s->role.serves ? 1
+                                      : many,
+                     e);
+}
+
 static int start(struct server *s, ath_err *e)
 {
     const struct server_config *c = &s->setup->core.server;
+    struct client_options http = client_options_of(&s->setup->core);
     int rc;
 
     raise_limits();
     signal(SIGPIPE, SIG_IGN);
+    if ((rc = client_start(&http, e)) < 0)
+        return rc;
     if (log_filter(c->log_filter.p, e) < 0)
         log_write(ATH_WARN, "athena::config", "%s", e->message);
     s->http.router = router_new();
     http_setup(s);
+    if (!s->role.serves && (rc = own_setup(&s->own, &s->http, &s->role, e)) < 0)
+        return rc;
+    if ((rc = keystore_configure(&s->setup->core, e)) < 0)
+        return rc;
     call_routes(&s->http);
-    if ((rc = setup_load(s->setup, PLUGIN_ROUTES | PLUGIN_SINK | PLUGIN_DRIVER, e)) < 0 ||
+    if ((rc = setup_load_role(s->setup, e)) < 0 ||
         (rc = registry_routes(s->setup->registry, s->http.router, e)) < 0 ||
-        (rc = boot_policy(s, e)) < 0 ||
-        (rc = loops_new(&s->loops, c->loops ? (uint32_t)c->loops : loops_per_processor(),
-                        c->work_loops ? (uint32_t)c->work_loops : 1, e)) < 0 ||
+        (rc = workers_check(s->setup, e)) < 0 || (rc = boot_policy(s, e)) < 0 ||
+        (rc = loops_make(s, e)) < 0 ||
         (rc = databases_start(s->setup, s->loops.all, s->loops.count, e)) < 0)
         return rc;
+    limits_start(s);
     answers_start(s);
+    catalogue_start(s);
     if ((rc = loops_up(s, e)) < 0 ||
         (rc = stage_up(s->setup->registry, s->loops.all, s->loops.count, e)) < 0)
         return rc;
     s->staged = true;
     s->http.hook_count = registry_hooks(s->setup->registry, &s->http.hook);
     setup_check_keys(s->setup);
-    if ((rc = sinks_start(s, e)) < 0 || (rc = inspection_start(s, e)) < 0)
+    if (s->setup->report.errors)
+        return err_fail(e, ATH_E_CONFIG, "configuration not accepted");
+    schemas_setup(s->setup);
+    if ((rc = account_start(s, e)) < 0 || (rc = brake_start(s, e)) < 0 ||
+        (rc = sinks_start(s, e)) < 0 || (rc = inspection_start(s, e)) < 0)
         return rc;
+    companions_load(s);
     handles_start(s);
     if ((rc = listen_start(s, e)) < 0)
         return rc;
     atomic_store(&s->listening, true);
     say_start(s);
     notify_send("READY=1");
-    db_warm(loops_control(&s->loops), warm_done, s);
+    if (s->role.serves) /* workers open what their jobs need (D-33) */
+        db_warm(loops_control(&s->loops), warm_done, s);
     cache_warm();
+    control_plane_start(s);
+    registry_start(s);
+    workers_start(s->setup, s->loops.work[0]);
+    probes_start(s->setup, s->loops.work[0]);
     return 0;
 }
 
 static void release(struct server *s)
 {
     loops_free(&s->loops);
+    admit_stop();
+    limit_stop();
     inspect_stop();
+    pipelines_free();
+    ticks_stop();
+    jobs_stop();
+    daemons_stop();
+    probe_stop();
     cache_stop();
+    schema_stop();
+    clients_stop();
+    store_stop();
     db_stop();
+    client_stop();
     call_routes(NULL);
     router_free(s->http.router);
+    own_free(&s->own);
     for (uint32_t i = 0; i < s->reload_count; i++) {
         setup_close(s->reloaded[i]);
         free(s->reloaded[i]);
@@ -538,6 +357,11 @@ int serve(const struct cli *cli)
     ath_err e;
 
     err_reset(&e);
+    if (role_read(cli, &s.role, &e) < 0) {
+        fprintf(stderr, "athena: %s\n", e.message);
+        return 2;
+    }
+    s.options.role = &s.role;
     s.options.seed = true;
     if (setup_open(&setup, &s.options, &e) < 0) {
         setup_print(&setup, ATH_ERROR, &e);
