@@ -9,7 +9,10 @@ static int refreshed(ath_task *t, const ath_done *d, ath_err *e)
 
 static int refresh(ath_req *r, struct dp_ask *a, ath_err *e)
 {
-    a->refreshed = true; /* also the first reading of all: it cannot be outdated */
+    if (a->snapshot)
+        a->refreshed = true;
+    else
+        a->begun = true; /* the first reading of all may have begun before this request */
     return a->catalog->refresh(r, a->snapshot ? a->catalog->version(a->snapshot) : 0, refreshed, a,
                                e);
 }
@@ -55,8 +58,8 @@ int dp_ask(ath_req *r, struct dp_ask *a, ath_err *e)
     if (a->read && (rc = a->read(r, a, e)) < 0)
         return rc;
     if (!(a->snapshot = a->catalog->get(r)))
-        return a->refreshed ? ath_raise(e, "backend_unavailable", "the catalogue could not be read")
-                            : refresh(r, a, e);
+        return a->begun ? ath_raise(e, "backend_unavailable", "the catalogue could not be read")
+                        : refresh(r, a, e);
     a->unknown = false;
     a->query = (ath_query){ .size = sizeof(a->query), .stmt_size = sizeof(ath_stmt) };
     rc = a->bind(r, a, e);

@@ -35,7 +35,7 @@ struct dp_ask {
     const ath_snapshot *snapshot; /* in `bind`: never NULL */
     ath_query query;
     bool unknown;
-    bool refreshed; /* set by dp_ask(): there is no second time */
+    bool begun, refreshed; /* set by dp_ask(): there is no second time */
 };
 
 int dp_ask(ath_req *r, struct dp_ask *a, ath_err *e);

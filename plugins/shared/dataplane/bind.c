@@ -201,3 +201,16 @@ uint32_t dp_rights(struct dp *dp, const struct dp_node *root, const char *action
     *ret = list;
     return n;
 }
+
+uint32_t dp_rights_below(struct dp *dp, const struct dp_node *root, const char *action,
+                         const ath_right **ret)
+{
+    ath_right *list = dp_new(dp, (dp->relations + 1) * 2 * sizeof(*list));
+    uint32_t n = 0;
+
+    for (const struct dp_item *i = root->item; i; i = i->next)
+        if (i->child)
+            rights_of(i->child, action, list, &n);
+    *ret = list;
+    return n;
+}

@@ -314,10 +314,7 @@ int dp_bind_call(struct dp *dp, struct dp_call *c)
 
 uint32_t dp_call_rights(struct dp *dp, const struct dp_call *c, const ath_right **ret)
 {
-    uint32_t n = dp_rights(dp, &c->f.root, "read", ret);
-
-    (*ret)++; /* the first is the result itself, which the right to call it covers */
-    return n - 1;
+    return dp_rights_below(dp, &c->f.root, "read", ret); /* to call it covers its result */
 }
 
 /* ---- the statement ---- */

@@ -209,6 +209,10 @@ const ath_attribute *dp_column(const struct dp *dp, const ath_relation *r, ath_s
 uint32_t dp_rights(struct dp *dp, const struct dp_node *root, const char *action,
                    const ath_right **ret);
 
+/* The same of all relations but the root itself. */
+uint32_t dp_rights_below(struct dp *dp, const struct dp_node *root, const char *action,
+                         const ath_right **ret);
+
 /* "createdAt" as "created_at" (contract 10); `name` itself when there is nothing to fold. */
 ath_str dp_fold(const struct dp *dp, ath_str name);
 

@@ -85,11 +85,35 @@ static int send_once(ath_req *r, struct dp_ask *ask, ath_err *e)
 
 /* ---- the way there ---- */
 
+static int send_after(ath_req *r, struct dp_effect *x, ath_err *e)
+{
+    return x->after ? x->after(r, &x->ask, e) : dp_ask_send(r, &x->ask, e);
+}
+
+static int settled(ath_task *t, const ath_done *d, ath_err *e)
+{
+    return d->rc < 0 ? d->rc : send_after(t, d->arg, e);
+}
+
+static int send_settled(ath_req *r, struct dp_ask *ask, ath_err *e)
+{
+    struct dp_effect *x = (struct dp_effect *)ask;
+    int rc = x->harmless ? 1 : x->writes->settle(r, x->changed, x->changes, settled, x, e);
+
+    return rc == 1 ? send_after(r, x, e) : rc;
+}
+
+void dp_effect_send(struct dp_effect *x, dp_ask_step *send)
+{
+    x->after = send;
+    x->ask.send = x->writes ? send_settled : send;
+}
+
 int dp_effect_bound(ath_req *r, struct dp_effect *x, ath_err *e)
 {
     (void)r;
     x->ask.answer = answer;
-    x->ask.send = x->once.key.n ? send_once : NULL;
+    dp_effect_send(x, x->once.key.n ? send_once : NULL);
     return x->once.key.n ? dp_once_installed(x->ask.catalog, x->ask.snapshot, &x->ask.unknown, e)
                          : 0;
 }
