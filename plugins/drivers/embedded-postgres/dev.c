@@ -1,7 +1,9 @@
 /* `athena dev`, as a step machine:
  *
- *     prepare -> init -> start -> seed -> serve -> run -> stop server -> stop database -> done
- *                 |________|_______|_______|________|______^
+ *     prepare -> init -> start -> seed -> migrate -> key -> serve -> run
+ *                 |________|_______|________|_________|_____|_______|
+ *                                                                   v
+ *                                        done <- stop database <- stop server
  *                 by a failure, a cancel (Ctrl-C), a child that ended, the end of --exec's command
  *
  * PostgreSQL, the server and the command are parts: forks whose ends come at any time. All else is
@@ -12,9 +14,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <athena/service/secrets.h>
+
 #include "dev.h"
 
-#define BIT(s) (1u << (s))
+#define BIT(s)      (1u << (s))
+#define FOR_EVER_MS (100u * 365 * 24 * 3600 * 1000ull)
 
 enum {
     PAUSE_MS = 30,
@@ -29,8 +34,8 @@ enum {
 
 /* clang-format off */
 enum dev_state {
-    DEV_PREPARE, DEV_INIT, DEV_START, DEV_SEED, DEV_SERVE, DEV_RUN, DEV_STOP_SERVER, DEV_STOP_DATABASE,
-    DEV_DONE
+    DEV_PREPARE, DEV_INIT, DEV_START, DEV_SEED, DEV_MIGRATE, DEV_KEY, DEV_SERVE, DEV_RUN, DEV_STOP_SERVER,
+    DEV_STOP_DATABASE, DEV_DONE
 };
 /* clang-format on */
 
@@ -39,7 +44,9 @@ static const struct { const char *name; uint32_t next; } states[] = {
     [DEV_PREPARE]       = { "prepare",       BIT(DEV_INIT) | BIT(DEV_START) | BIT(DEV_STOP_SERVER) },
     [DEV_INIT]          = { "init",          BIT(DEV_START) | BIT(DEV_STOP_SERVER) },
     [DEV_START]         = { "start",         BIT(DEV_SEED) | BIT(DEV_STOP_SERVER) },
-    [DEV_SEED]          = { "seed",          BIT(DEV_SERVE) | BIT(DEV_STOP_SERVER) },
+    [DEV_SEED]          = { "seed",          BIT(DEV_MIGRATE) | BIT(DEV_STOP_SERVER) },
+    [DEV_MIGRATE]       = { "migrate",       BIT(DEV_KEY) | BIT(DEV_STOP_SERVER) },
+    [DEV_KEY]           = { "key",           BIT(DEV_SERVE) | BIT(DEV_STOP_SERVER) },
     [DEV_SERVE]         = { "serve",         BIT(DEV_RUN) | BIT(DEV_STOP_SERVER) },
     [DEV_RUN]           = { "run",           BIT(DEV_STOP_SERVER) },
     [DEV_STOP_SERVER]   = { "stop server",   BIT(DEV_STOP_DATABASE) },
@@ -64,8 +71,9 @@ struct dev {
     int64_t port;
     struct place place;
     struct part database, server, command;
-    struct buf tool;        /* what initdb or psql said last */
+    struct buf tool;        /* what initdb, psql or the migration said last */
     const char *argv[ARGS]; /* of the tool */
+    const char *tool_name;
 };
 
 static int dev_step(struct dev *d, ath_err *e);
@@ -127,7 +135,7 @@ static int on_tool(ath_task *t, const ath_done *done, ath_err *e)
         ath_str said = buf_view(&d->tool);
         char words[400];
 
-        snprintf(words, sizeof(words), "%s failed: %.*s", strrchr(d->argv[4], '/') + 1,
+        snprintf(words, sizeof(words), "%s failed: %.*s", d->tool_name,
                  (int)(said.n < 300 ? said.n : 300), said.p);
         failed(d, ATH_E_UPSTREAM, str_of(words));
     }
@@ -208,6 +216,7 @@ static const char **drop_to_user(struct dev *d, const char *argv[ARGS], const ch
 {
     const char *user = d->place.user;
 
+    d->tool_name = program;
     argv[0] = "athena";
     argv[1] = "--as-child";
     argv[2] = text(d, "death=2,parent=%d%s%s", (int)getpid(), user[0] ? ",user=" : "", user);
@@ -247,22 +256,49 @@ static int on_fed(ath_task *t, const ath_done *done, ath_err *e)
     return 0;
 }
 
-static int run_psql(struct dev *d, ath_err *e)
+static int run_psql(struct dev *d, const char *database, const char *sql, ath_err *e)
 {
     const char **a = drop_to_user(d, d->argv, "psql");
     ath_child c = { .flags = ATH_CHILD_IN };
     int rc;
 
     *a++ = "-XqAt";
+    *a++ = "-v";
+    *a++ = "ON_ERROR_STOP=1";
     *a++ = "-h";
     *a++ = d->place.pg;
     *a++ = "-U";
     *a++ = "postgres";
-    *a++ = "postgres";
+    *a++ = database;
     *a = NULL;
     if ((rc = run_tool(d, &c, e)) < 0)
         return rc;
-    return ath_host_->stream->write(d->task, c.in, str_of(text(d, "%s\n%s", demo_sql, idempotency_sql)), on_fed, c.in, e);
+    return ath_host_->stream->write(d->task, c.in, str_of(sql), on_fed, c.in, e);
+}
+
+/* The key store knows ATHENA_KEY, by its digest as it knows every key. */
+static int make_key(struct dev *d, ath_err *e)
+{
+    const ath_secrets *secrets = ath_host_->service(ath_self_, "athena.secrets", 1);
+    const char *public_id = d->place.api_key + 4, *secret = public_id + 17, *sql;
+    unsigned char bytes[32];
+    char salt[65];
+    ath_str hash;
+
+    secrets->random(bytes, sizeof(bytes));
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        snprintf(salt + 2 * i, 3, "%02x", bytes[i]);
+    hash = secrets->sha256(ath_arena_of(d->task), str_of(text(d, "%s:%s", salt, secret)));
+    sql = text(d,
+               "with k as (insert into api_keys (public_id, name, description, key_salt, key_hash) "
+               "values ('%.16s', 'athena dev', 'ATHENA_KEY of athena dev', '%s', '%s') on conflict "
+               "(public_id) do update set key_salt = excluded.key_salt, key_hash = "
+               "excluded.key_hash, is_active = true, expires_at = null returning id) insert into "
+               "api_key_right_grants (api_key_id, right_id) select k.id, r.id from k, "
+               "api_key_rights r where r.name in ('*.read', '*.write', '*.delete', "
+               "'gateway.query', 'gateway.rpc.execute') on conflict do nothing;\n",
+               public_id, salt, hash.p);
+    return run_psql(d, "athena_logging", sql, e);
 }
 
 static int start_database(struct dev *d, ath_err *e)
@@ -309,6 +345,24 @@ static const char *const *server_env(struct dev *d)
     return env;
 }
 
+/* So that the first request finds the control plane complete. */
+static int run_migration(struct dev *d, ath_err *e)
+{
+    ath_child c = { .env = server_env(d) };
+    int rc = place_configure(&d->place, d->o->port, e);
+
+    if (rc < 0)
+        return rc;
+    d->tool_name = "athena migrate up";
+    d->argv[0] = "athena";
+    d->argv[1] = "migrate";
+    d->argv[2] = "up";
+    d->argv[3] = "--config";
+    d->argv[4] = d->place.config;
+    d->argv[5] = NULL;
+    return run_tool(d, &c, e);
+}
+
 static int start_server(struct dev *d, ath_err *e)
 {
     const char **argv = ath_new(ath_arena_of(d->task), sizeof(*argv) * ARGS);
@@ -323,10 +377,13 @@ static int start_server(struct dev *d, ath_err *e)
         return rc;
     argv[0] = "athena";
     argv[1] = "serve";
-    argv[2] = "--config";
-    argv[3] = d->place.config;
-    argv[4] = "--port";
-    argv[5] = text(d, "%lld", (long long)d->port);
+    argv[2] = "--roles";
+    argv[3] = "serve,daemon"; /* those workers, too, that want a process of their own: nobody else
+                                 has one */
+    argv[4] = "--config";
+    argv[5] = d->place.config;
+    argv[6] = "--port";
+    argv[7] = text(d, "%lld", (long long)d->port);
     d->server = (struct part){ .name = "the server",
                                .argv = argv,
                                .env = server_env(d),
@@ -356,7 +413,7 @@ static int start_command(struct dev *d, ath_err *e)
         argv[n++] = word.p;
     n = 0;
     env[n++] = text(d, "ATHENA_URL=http://127.0.0.1:%lld", (long long)d->port);
-    env[n++] = text(d, "ATHENA_KEY=%s", d->place.key);
+    env[n++] = text(d, "ATHENA_KEY=%s", d->place.api_key);
     env[n++] = text(d, "ATHENA_ADMIN_KEY=%s", d->place.key);
     env[n++] = "ATHENA_CLIENT=demo";
     env[n++] = text(d, "DATABASE_URL=%s", d->place.demo_uri);
@@ -416,7 +473,8 @@ static void announce(const struct dev *d)
 
     printf("\n  Athena runs at http://127.0.0.1:%lld (Ctrl-C stops it)\n\n"
            "    client     demo: customers, products, orders, order_items, customer_totals\n"
-           "    key        %s (the administrator's; it passes every route)\n"
+           "    key        %s\n"
+           "               (every right to data; the administrator's: %s)\n"
            "    database   %s\n"
            "    state      %s\n\n"
            "  Try:\n\n"
@@ -428,7 +486,8 @@ static void announce(const struct dev *d)
            "      -H 'X-Athena-Key: %s' -H 'Content-Type: application/json' \\\n"
            "      -d '{\"table_name\":\"orders\",\"columns\":[\"id\",\"total\"],"
            "\"conditions\":[{\"eq_column\":\"status\",\"eq_value\":\"paid\"}],\"limit\":3}'\n\n",
-           port, p->key, p->demo_uri, p->state, port, port, p->key, port, p->key);
+           port, p->api_key, p->key, p->demo_uri, p->state, port, port, p->api_key, port,
+           p->api_key);
     fflush(stdout);
 }
 
@@ -444,7 +503,11 @@ static int begin_state(struct dev *d, ath_err *e)
     case DEV_START:
         return start_database(d, e);
     case DEV_SEED:
-        return run_psql(d, e);
+        return run_psql(d, "postgres", text(d, "%s\n%s", demo_sql, idempotency_sql), e);
+    case DEV_MIGRATE:
+        return run_migration(d, e);
+    case DEV_KEY:
+        return make_key(d, e);
     case DEV_SERVE:
         return start_server(d, e);
     case DEV_RUN:
@@ -504,6 +567,12 @@ static int advance(struct dev *d, ath_err *e)
         move(d, DEV_SEED);
         return 0;
     case DEV_SEED:
+        move(d, DEV_MIGRATE);
+        return 0;
+    case DEV_MIGRATE:
+        move(d, DEV_KEY);
+        return 0;
+    case DEV_KEY:
         move(d, DEV_SERVE);
         return 0;
     case DEV_SERVE:
@@ -550,9 +619,20 @@ static int dev_step(struct dev *d, ath_err *e)
     return 0;
 }
 
+/* The wait of a state may be over when it comes, or be one that a cancel does not end. */
+static int on_cancel(ath_task *t, const ath_done *done, ath_err *e)
+{
+    struct dev *d = done->arg;
+
+    (void)t;
+    d->stopping = true;
+    return dev_step(d, e);
+}
+
 int dev_run(ath_task *t, const void *options, ath_err *e)
 {
     struct dev *d = ath_new(ath_arena_of(t), sizeof(*d));
+    int rc;
 
     d->o = options;
     d->task = t;
@@ -563,5 +643,7 @@ int dev_run(ath_task *t, const void *options, ath_err *e)
         return ath_fail(e, ATH_E_INPUT, "--exec needs a command: athena dev --exec -- COMMAND ...");
     if (!d->o->exec && d->o->command.n)
         return ath_fail(e, ATH_E_INPUT, "a command needs --exec: athena dev --exec -- COMMAND ...");
+    if ((rc = ath_host_->task->after(t, FOR_EVER_MS, on_cancel, d, e)) < 0)
+        return rc;
     return dev_step(d, e);
 }

@@ -37,7 +37,8 @@ struct place {
     char data_new[PATH_BYTES];   /* where initdb works: what it did not finish is never used */
     char user[64];               /* that PostgreSQL runs as; empty: ours */
     char config[PATH_BYTES];
-    char key[64];
+    char key[64];                /* the administrator's */
+    char api_key[96];            /* "ath_...": with every right to data */
     char control_uri[URI_BYTES], demo_uri[URI_BYTES];
     bool initialised;            /* there is a cluster already */
     int lock;                    /* descriptor; held until the process ends */

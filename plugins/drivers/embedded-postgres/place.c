@@ -2,6 +2,7 @@
  *
  *     STATE/lock           held while `athena dev` runs: two on one folder are refused
  *     STATE/admin.key      mode 0600, made once
+ *     STATE/api.key        the same: what ATHENA_KEY is
  *     STATE/config.yaml    mode 0600, written at every start
  *     STATE/pg/data        the cluster; pg belongs to the user that PostgreSQL runs as
  *     STATE/pg/.s.PGSQL... its socket, in reach of that user (and root) alone: so it needs no
@@ -30,7 +31,7 @@
 
 #include "dev.h"
 
-enum { SOCKET_PATH_MAX = 107, KEY_BYTES = 20, STEP_MS = 50, STOP_MS = 10000, KILL_MS = 5000 };
+enum { SOCKET_PATH_MAX = 107, STEP_MS = 50, STOP_MS = 10000, KILL_MS = 5000 };
 
 static int path_set(char ret[PATH_BYTES], const char *folder, const char *name, ath_err *e)
 {
@@ -326,8 +327,8 @@ int place_keep_cluster(const struct place *p, ath_err *e)
 /* All that this plugin makes, and nothing else that may be there. */
 static int begin_anew(const struct place *p, ath_err *e)
 {
-    static const char *const made[] = { "pg",        "logs",         "config.yaml",
-                                        "admin.key", "postgres.log", "server.log" };
+    static const char *const made[] = { "pg",      "logs",         "config.yaml", "admin.key",
+                                        "api.key", "postgres.log", "server.log" };
     char path[PATH_BYTES];
 
     for (size_t i = 0; i < ATH_COUNT(made); i++) {
@@ -393,32 +394,73 @@ static int write_private(const char *path, ath_str text, ath_err *e)
     return ok ? 0 : ATH_E_CONFIG;
 }
 
-static bool read_key(struct place *p, const char *path)
+static bool read_key(const char *path, char *ret, size_t size)
 {
     FILE *f = fopen(path, "re");
-    bool ok = f && fgets(p->key, sizeof(p->key), f);
+    bool ok = f && fgets(ret, (int)size, f);
 
     if (f)
         fclose(f);
     if (ok)
-        p->key[strcspn(p->key, "\r\n")] = 0;
-    return ok && strlen(p->key) >= 16;
+        ret[strcspn(ret, "\r\n")] = 0;
+    return ok;
+}
+
+/* Appends 2 * n random digits. */
+static int put_digits(struct buf *b, size_t n, ath_err *e)
+{
+    unsigned char bytes[32];
+
+    if (getrandom(bytes, n, 0) != (ssize_t)n)
+        return ath_fail(e, ATH_E_CONFIG, "could not get random bytes: %m");
+    for (size_t i = 0; i < n; i++)
+        buf_printf(b, "%02x", bytes[i]);
+    return 0;
+}
+
+static int keep_key(const char *path, struct buf *made, char *ret, size_t size, int rc, ath_err *e)
+{
+    snprintf(ret, size, "%s", buf_view(made).p);
+    buf_free(made);
+    return rc < 0 ? rc : write_private(path, str_of(ret), e);
 }
 
 static int load_key(struct place *p, ath_err *e)
 {
-    unsigned char bytes[KEY_BYTES];
+    struct buf made = BUF_HEAP;
     char path[PATH_BYTES];
-    int rc = path_set(path, p->state, "admin.key", e), n;
+    int rc = path_set(path, p->state, "admin.key", e);
 
-    if (rc < 0 || read_key(p, path))
+    if (rc < 0 || (read_key(path, p->key, sizeof(p->key)) && strlen(p->key) >= 16))
         return rc;
-    if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-        return ath_fail(e, ATH_E_CONFIG, "could not get random bytes: %m");
-    n = snprintf(p->key, sizeof(p->key), "dev_");
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        n += snprintf(p->key + n, sizeof(p->key) - (size_t)n, "%02x", bytes[i]);
-    return write_private(path, str_of(p->key), e);
+    buf_lit(&made, "dev_");
+    rc = put_digits(&made, 20, e);
+    return keep_key(path, &made, p->key, sizeof(p->key), rc, e);
+}
+
+/* As it was made here: nothing else goes into a statement. */
+static bool is_api_key(const char *key)
+{
+    size_t digits = strspn(key + 4, "0123456789abcdef");
+
+    return digits == 16 && key[20] == '.' && strspn(key + 21, "0123456789abcdef") == 64 && !key[85];
+}
+
+static int load_api_key(struct place *p, ath_err *e)
+{
+    struct buf made = BUF_HEAP;
+    char path[PATH_BYTES];
+    int rc = path_set(path, p->state, "api.key", e);
+
+    if (rc < 0 || (read_key(path, p->api_key, sizeof(p->api_key)) &&
+                   str_starts(str_of(p->api_key), "ath_") && is_api_key(p->api_key)))
+        return rc;
+    buf_lit(&made, "ath_");
+    rc = put_digits(&made, 8, e);
+    buf_char(&made, '.');
+    if (rc == 0)
+        rc = put_digits(&made, 32, e);
+    return keep_key(path, &made, p->api_key, sizeof(p->api_key), rc, e);
 }
 
 static void put_uri(const struct place *p, const char *database, char ret[URI_BYTES])
@@ -450,8 +492,6 @@ int place_configure(const struct place *p, int64_t port, ath_err *e)
     int rc;
 
     buf_lit(&b, "# Written by athena dev at every start.\n"
-                "plugins: [routes-meta, routes-gateway, routes-query, routes-rest, routes-public, "
-                "sink-stdout, sink-file]\n"
                 "server:\n  host: 127.0.0.1\n  drain_timeout: 5s\n  state_dir: ");
     put_quoted(&b, p->state);
     buf_lit(&b, "\n  runtime_dir: ");
@@ -477,7 +517,7 @@ int place_prepare(struct place *p, ath_err *e)
     if ((rc = find_bin(p, e)) < 0 || (rc = set_state(p, e)) < 0 || (rc = take_lock(p, e)) < 0 ||
         (rc = heal(p, e)) < 0 || (p->fresh && (rc = begin_anew(p, e)) < 0) ||
         (rc = make_folder(p->pg, 0700, e)) < 0 || (rc = choose_user(p, e)) < 0 ||
-        (rc = check_way(p, e)) < 0 || (rc = load_key(p, e)) < 0 ||
+        (rc = check_way(p, e)) < 0 || (rc = load_key(p, e)) < 0 || (rc = load_api_key(p, e)) < 0 ||
         (rc = path_set(version, p->data, "PG_VERSION", e)) < 0)
         return rc;
     put_uri(p, "athena_logging", p->control_uri);

@@ -23,5 +23,5 @@ static const ath_command dev = {
 };
 static const ath_cap *const caps[] = { &dev.cap, NULL };
 
-ATH_PLUGIN("driver-embedded-postgres", "1.0.0", "", "command.dev",
+ATH_PLUGIN("driver-embedded-postgres", "1.0.0", "athena.secrets@1", "command.dev",
            .summary = "athena dev: a private PostgreSQL and a server in front of it", .cap = caps);
