@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,5 +101,32 @@ int logfile_mkdir(const char *dir)
             return -errno;
         path[i] = i < n ? '/' : 0;
     }
+    return 0;
+}
+
+int logfile_room(const char *dir, uint64_t *ret_mib)
+{
+    struct statvfs v;
+    struct stat st;
+    char path[4096];
+    size_t n = strlen(dir);
+
+    if (n == 0 || n >= sizeof(path))
+        return n ? -ENAMETOOLONG : -ENOENT;
+    memcpy(path, dir, n + 1);
+    while (stat(path, &st) < 0) { /* up to what is there */
+        char *slash = strrchr(path, '/');
+        if (errno != ENOENT)
+            return -errno;
+        if (!slash)
+            memcpy(path, ".", 2);
+        else
+            slash[slash == path] = 0;
+    }
+    if (!S_ISDIR(st.st_mode))
+        return -ENOTDIR;
+    if (access(path, W_OK | X_OK) < 0 || statvfs(path, &v) < 0)
+        return -errno;
+    *ret_mib = (uint64_t)v.f_bavail * v.f_frsize >> 20;
     return 0;
 }

@@ -31,4 +31,8 @@ int logfile_flush(struct logfile *f);
 /* A directory with its parents; 0 or -errno. */
 int logfile_mkdir(const char *dir);
 
+/* Whether files can be made in `dir`, or in what is there of the path to it, and how much room that
+ * file system has. Makes nothing. 0 or -errno. */
+int logfile_room(const char *dir, uint64_t *ret_mib);
+
 #endif

@@ -61,21 +61,39 @@ static int open_in(struct sink *s, const char *dir)
     return rc;
 }
 
+enum { FOLDERS = 4 };
+
+struct folders {
+    char first[4096], last[4096];
+    const char *list[FOLDERS];
+    size_t begin; /* the first one counts only when it is given */
+};
+
 /* The published order. */
-static void search(struct sink *s)
+static void folders_of(const struct config *cfg, struct folders *ret)
 {
     const char *tmp = getenv("TMPDIR");
-    char first[4096], last[4096];
-    const char *list[] = { first, "/var/log/athena", "./var/log/athena", last };
-    ath_str given = str_trim(s->cfg->first_dir);
-    size_t i = given.n ? 0 : 1;
+    ath_str given = str_trim(cfg->first_dir);
+
+    snprintf(ret->first, sizeof(ret->first), "%.*s", STR_ARG(given));
+    snprintf(ret->last, sizeof(ret->last), "%s/athena/log", tmp && tmp[0] ? tmp : "/tmp");
+    ret->list[0] = ret->first;
+    ret->list[1] = "/var/log/athena";
+    ret->list[2] = "./var/log/athena";
+    ret->list[3] = ret->last;
+    ret->begin = given.n ? 0 : 1;
+}
+
+static void search(struct sink *s)
+{
+    struct folders f;
+    const char **list = f.list;
     int rc = -ENOENT;
 
-    snprintf(first, sizeof(first), "%.*s", STR_ARG(given));
-    snprintf(last, sizeof(last), "%s/athena/log", tmp && tmp[0] ? tmp : "/tmp");
-    for (; i < ATH_COUNT(list) && (rc = open_in(s, list[i])) < 0; i++) {
+    folders_of(s->cfg, &f);
+    for (size_t i = f.begin; i < FOLDERS && (rc = open_in(s, list[i])) < 0; i++) {
         errno = -rc;
-        if (i + 1 < ATH_COUNT(list))
+        if (i + 1 < FOLDERS)
             warn("tracing file logging status unable to initialize tracing log files at %s (%m); "
                  "using %s (set ATHENA_TRACING_LOG_DIR to pin a writable directory)",
                  list[i], list[i + 1]);
@@ -177,6 +195,47 @@ static void fini(void *state)
     free(s);
 }
 
+/* ---- the doctor's look at the folder ---- */
+
+enum { FREE_LEAST = 256 }; /* MiB */
+
+static int room_in(ath_task *t, const char *dir, ath_err *e)
+{
+    struct buf b = BUF_ARENA(ath_arena_of(t));
+    ath_done good = { .size = sizeof(good) };
+    uint64_t free_mib = 0;
+    int rc = logfile_room(dir, &free_mib);
+
+    if (rc < 0) {
+        errno = -rc;
+        return ath_fail(e, ATH_E_CONFIG, "no log files can be written in \"%s\": %m", dir);
+    }
+    if (free_mib < FREE_LEAST)
+        return ath_fail(e, ATH_E_LIMIT, "only %llu MiB are free for log files in \"%s\"",
+                        (unsigned long long)free_mib, dir);
+    buf_printf(&b, "%s can be written, %llu MiB are free", dir, (unsigned long long)free_mib);
+    good.bytes = buf_view(&b);
+    ath_host_->task->done(t, &good);
+    return 0;
+}
+
+/* A folder that was asked for must be usable; of the others the first one that is counts. */
+static int check_folder(ath_task *t, void *arg, ath_err *e)
+{
+    const struct sink *s = ath_state_of(t);
+    struct folders f;
+    uint64_t ignored;
+    size_t i;
+
+    (void)arg;
+    if (s->cfg->dir.n)
+        return room_in(t, s->cfg->dir.p, e);
+    folders_of(s->cfg, &f);
+    for (i = f.begin; i > 0 && i + 1 < FOLDERS && logfile_room(f.list[i], &ignored) < 0;)
+        i++;
+    return room_in(t, f.list[i], e);
+}
+
 static const ath_field fields[] = {
     ATH_STR(struct config, dir, "dir", "", NULL,
             "Folder of success.log and error.log; the server does not start when it is not usable. "
@@ -202,7 +261,12 @@ static const ath_sink sink = {
     .write = sink_write,
     .close = sink_close,
 };
-static const ath_cap *const caps[] = { &sink.cap, NULL };
+static const ath_check folder = {
+    ATH_CAP(ath_check, ATH_CAP_CHECK, "folder"),
+    .summary = "Log files can be written, and there is room for them",
+    .run = check_folder,
+};
+static const ath_cap *const caps[] = { &sink.cap, &folder.cap, NULL };
 
 ATH_PLUGIN("sink-file", "1.0.0", "", "", .summary = "success.log and error.log",
            ATH_ARRAY(field, fields), .config_size = sizeof(struct config), .cap = caps,
