@@ -16,23 +16,41 @@ int change_read(ath_req *r, struct change *c, enum dp_kind kind, const struct js
                              : dp_read_delete(&c->dp, body, &c->w);
 }
 
-int change_bind(ath_req *r, struct change *c, const ath_snapshot *s, bool *ret_unknown, ath_err *e)
+static int names(struct change *c, const ath_snapshot *s, const ath_right **ret_right, ath_err *e)
 {
-    const ath_right *right;
-    uint32_t rights;
-    int rc, allowed;
+    int rc;
 
     c->dp.e = e;
     c->dp.snapshot = s;
     rc = dp_bind_write(&c->dp, &c->w);
-    rights = dp_write_rights(&c->dp, &c->w, &right);
-    if ((allowed = ath_host_->req->allow(r, right, rights, e)) < 0)
-        return allowed;
-    *ret_unknown = c->dp.unknown;
-    if (rc < 0)
-        return rc;
+    dp_write_rights(&c->dp, &c->w, ret_right);
+    return rc;
+}
+
+static int statement(struct change *c)
+{
     c->relation = (ath_relation_name){ c->w.root.relation->schema, c->w.root.relation->name };
     return dp_write_sql(&c->dp, &c->w, &c->sql);
+}
+
+int change_bind(ath_req *r, struct change *c, const ath_snapshot *s, bool *ret_unknown, ath_err *e)
+{
+    const ath_right *right;
+    int rc = names(c, s, &right, e), allowed;
+
+    if ((allowed = ath_host_->req->allow(r, right, 1, e)) < 0)
+        return allowed;
+    *ret_unknown = c->dp.unknown;
+    return rc < 0 ? rc : statement(c);
+}
+
+int change_rebind(struct change *c, const ath_snapshot *s, const ath_right **ret_right,
+                  bool *ret_unknown, ath_err *e)
+{
+    int rc = names(c, s, ret_right, e);
+
+    *ret_unknown = c->dp.unknown;
+    return rc < 0 ? rc : statement(c);
 }
 
 int change_failed(struct change *c, int rc, ath_err *e)

@@ -17,6 +17,7 @@
  */
 #include <stdlib.h>
 
+#include "buffer.h"
 #include "gateway.h"
 
 struct fetch {
@@ -44,10 +45,26 @@ struct kept {
 int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
 {
     static struct gateway_state state;
+    const struct gateway_config *c = config;
 
-    (void)config;
     *ret_state = &state;
+    state.deferred = ath_host_->service(s, "athena.deferred", 1);
+    state.writes = c->deferred ? &gateway_writes : NULL;
+    if (deferred_init(c, e) < 0)
+        return ATH_E_CONFIG;
     return dp_services(s, &state.catalog, &state.cache, e);
+}
+
+void gateway_drain(void *state)
+{
+    (void)state;
+    deferred_drain();
+}
+
+void gateway_fini(void *state)
+{
+    (void)state;
+    deferred_fini();
 }
 
 void gateway_loop_fini(ath_loop *l, void *state, void *local)
@@ -474,6 +491,11 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
     return rc < 0 ? rc : build(r, dp, x);
 }
 
+static int no_body(ath_err *e)
+{
+    return ath_raise(e, "missing_request_body", "table_name is required");
+}
+
 static struct fetch *fetch_new(ath_req *r)
 {
     const struct gateway_state *s = ath_state_of(r);
@@ -485,6 +507,16 @@ static struct fetch *fetch_new(ath_req *r)
     x->ask.answer = answer;
     x->client = ath_host_->req->info(r, "client");
     return x;
+}
+
+int gateway_fetch_check(ath_req *r, ath_err *e)
+{
+    struct fetch *x = fetch_new(r);
+
+    x->text = ath_host_->req->body(r);
+    if (!str_trim(x->text).n)
+        return no_body(e);
+    return read_body(r, &x->ask, e);
 }
 
 int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e)
@@ -502,7 +534,7 @@ int gateway_fetch(ath_req *r, ath_err *e)
 
     x->text = ath_host_->req->body(r);
     if (!str_trim(x->text).n)
-        return ath_raise(e, "missing_request_body", "table_name is required");
+        return no_body(e);
     rc = ask_planned(r, x, e);
     return rc == 1 ? dp_ask(r, &x->ask, e) : rc;
 }

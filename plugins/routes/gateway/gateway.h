@@ -4,6 +4,8 @@
 #define ROUTES_GATEWAY_H
 
 #include <athena/service/cache.h>
+#include <athena/service/writes.h>
+#include <athena/service/deferred.h>
 
 #include "dataplane/ask.h"
 #include "dataplane/question.h"
@@ -22,7 +24,12 @@ struct gateway_config {
     uint64_t window_ms, overload_retry_ms; /* of inserts that wait for each other */
     int64_t  window_batch, window_queue;
     double   window_watermark;
+    int32_t  window_defers;
     ath_str  window_deny;        /* tables, between commas */
+    int32_t  deferred, deferred_wal, deferred_public; /* writes that are acknowledged first (buffer.h) */
+    uint64_t deferred_window_ms, deferred_max_bytes;
+    int64_t  deferred_most, deferred_max_entries;
+    ath_str  deferred_dir;
     int32_t  cast_uuids, split_tables; /* kept for old files, see plugin.c */
 };
 
@@ -35,6 +42,8 @@ struct gateway_local {           /* of a loop */
 struct gateway_state {
     const ath_catalog *catalog;
     const ath_cache *cache;      /* NULL: answers are not kept */
+    const ath_writes *writes;    /* NULL: none are deferred */
+    const ath_deferred *deferred; /* NULL: there is no queue */
 };
 
 struct gateway_question {        /* what an answer is the answer to */
@@ -53,9 +62,14 @@ void window_free(struct window *w); /* accepts NULL */
 
 /* fetch.c */
 int gateway_init(ath_self *s, const void *config, void **ret_state, ath_err *e);
+void gateway_drain(void *state);
+void gateway_fini(void *state);
 int gateway_loop_init(ath_loop *l, void *state, void **ret_local, ath_err *e); /* a loop's plans */
 void gateway_loop_fini(ath_loop *l, void *state, void *local);
 ath_handler gateway_fetch;
+
+/* What is wrong with a request's body, without a database. */
+int gateway_fetch_check(ath_req *r, ath_err *e);
 
 /* Goes on with a body that was read already; its memory is the request's. */
 int gateway_fetch_body(ath_req *r, const struct json *body, ath_err *e);
@@ -67,10 +81,14 @@ bool gateway_bare_rows(ath_req *r);
 /* write.c */
 ath_handler gateway_insert, gateway_update, gateway_delete;
 
+/* later.c: for callers who cannot be checked now */
+ath_handler gateway_defer_fetch, gateway_defer_insert, gateway_defer_update, gateway_defer_delete;
+
 /* transaction.c */
 ath_handler gateway_transaction;
 
 /* install.c: athena idempotency install */
+extern const ath_command gateway_fetch_command; /* command.c */
 extern const ath_command gateway_install;
 
 /* get.c */

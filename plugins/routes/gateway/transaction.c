@@ -417,6 +417,7 @@ int gateway_transaction(ath_req *r, ath_err *e)
     x->effect = (struct dp_effect){
         .ask = { .catalog = s->catalog, .read = read_body, .bind = bind, .failed = failed },
         .cache = s->cache,
+        .writes = s->writes,
         .say = say,
         .framed = true,
     };

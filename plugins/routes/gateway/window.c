@@ -1,6 +1,7 @@
 /* Lanes and those who wait in them. */
 #include "window.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -221,17 +222,15 @@ static void push(struct lane *l, struct waiter *x)
     atomic_fetch_add_explicit(&queued, 1, memory_order_relaxed);
 }
 
-static int overloaded(const struct gateway_config *cfg, ath_err *e)
+/* The place for one more batch than is written is there always. */
+static bool overloaded(const struct gateway_config *cfg, struct pressure *ret)
 {
-    struct buf b = BUF_HEAP;
-    int rc = ath_raise(e, "admission_overloaded", "%u inserts wait to be written already",
-                       atomic_load(&queued));
+    uint32_t most = (uint32_t)cfg->window_queue, least = 2 * (uint32_t)cfg->window_batch, high;
 
-    buf_u64(&b, (cfg->overload_retry_ms + 999) / 1000);
-    ath_host_->err->detail(e, "retry_after", buf_view(&b));
-    ath_host_->err->detail(e, "admission_reason", ATH_S("\"insert_window_queue_high_watermark\""));
-    buf_free(&b);
-    return rc;
+    ret->most = most > least ? most : least;
+    high = (uint32_t)ceil(ret->most * cfg->window_watermark);
+    ret->pending = atomic_load_explicit(&queued, memory_order_relaxed);
+    return ret->pending >= (high ? high : 1);
 }
 
 /* Who fills the lane need not wait for the window's end; who would wait longer than allowed begins
@@ -261,11 +260,10 @@ int window_join(ath_req *r, struct waiter *x, ath_err *e)
     struct lane *l;
     int rc;
 
-    if (atomic_load_explicit(&queued, memory_order_relaxed) >=
-        (double)cfg->window_queue * cfg->window_watermark)
-        return overloaded(cfg, e);
+    if (overloaded(cfg, &x->pressure))
+        return WINDOW_FULL;
     if (!(l = lane_of(local->window, x, ath_host_->req->info(r, "client"))))
-        return 1;
+        return WINDOW_NO;
     x->task = r;
     x->bell = ath_host_->stream->open(r, 0);
     ath_host_->mem->own(ath_arena_of(r), x, waiter_gone);

@@ -21,6 +21,10 @@
 struct lane;
 struct chunk;
 
+struct pressure {                /* on all lanes of the process */
+    uint32_t pending, most;      /* inserts that wait; that may */
+};
+
 struct waiter {                  /* a caller, in its arena; the first members are its own to fill */
     ath_task *task;
     const struct change *c;      /* one row, bound */
@@ -31,6 +35,7 @@ struct waiter {                  /* a caller, in its arena; the first members ar
     /* its outcome */
     ath_str refusal;             /* as dp_refusal() writes it; p NULL: it is written */
     ath_str row, id;             /* JSON and text; p NULL: none */
+    struct pressure pressure;    /* under which it could not join */
     /* inside */
     ath_stream *bell;
     struct lane *lane;           /* it waits there */
@@ -39,8 +44,13 @@ struct waiter {                  /* a caller, in its arena; the first members ar
     struct waiter *next, *before;
 };
 
-/* 0: `told` will run, as of any operation. 429: too many wait. */
+/* 0: `told` will run, as of any operation. WINDOW_NO: its statement has no form for several rows.
+ * WINDOW_FULL: too many wait, see x->pressure. */
+enum { WINDOW_NO = 1, WINDOW_FULL };
 int window_join(ath_req *r, struct waiter *x, ath_err *e);
+
+/* later.c: an insert for which there was no room: deferred, else refused (429). */
+int gateway_overloaded(ath_req *r, const struct waiter *x, ath_err *e);
 
 /* ---- between the two files ---- */
 

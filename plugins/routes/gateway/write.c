@@ -5,8 +5,11 @@
  * The trip is one transaction, so a request is done wholly or not at all. A right to write is
  * enough to see the rows that were written, as published: reading others is another right.
  */
-#include "change.h"
+#include "buffer.h"
 
+#include <time.h>
+
+#include "change.h"
 #include "dataplane/effect.h"
 #include "dataplane/refusal.h"
 #include "lib/json.h"
@@ -20,6 +23,7 @@ struct write {
     struct dp_once once;  /* with an idempotency key */
     struct waiter waiter; /* with a window */
     uint32_t window_ms;   /* 0: none */
+    bool at_once;         /* it is not deferred */
     bool hidden;          /* the row is not shown, though the statement gives it */
     ath_str reply;
 };
@@ -144,6 +148,105 @@ static int failed(ath_task *t, struct dp_ask *ask, int rc, ath_err *e)
     return change_failed(&((struct write *)ask)->c, rc, e);
 }
 
+static bool names_database(ath_req *r)
+{
+    static const char *const direct[] = { "x-pg-uri", "x-athena-jdbc-url", "x-jdbc-url" };
+
+    for (size_t i = 0; i < ATH_COUNT(direct); i++)
+        if (ath_header(r, direct[i]).n)
+            return true;
+    return false;
+}
+
+/* ---- deferred ---- */
+
+static uint64_t wall_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static int ask_again(ath_req *r, struct write *x, ath_err *e)
+{
+    x->at_once = true;
+    return dp_ask(r, &x->effect.ask, e);
+}
+
+/* What stands for the id's column before anybody has asked the database. */
+static ath_str id_column(const struct write *x)
+{
+    if (x->c.w.id_column.n)
+        return x->c.w.id_column;
+    if (!x->c.w.id)
+        return (ath_str){ NULL, 0 };
+    return x->c.w.id_attribute ? x->c.w.id_attribute->name : ATH_S("id");
+}
+
+static int acknowledge(ath_req *r, const struct write *x)
+{
+    struct buf b = BUF_ARENA(ath_arena_of(r));
+
+    if (gateway_bare_rows(r))
+        return ath_reply(r, 200, "application/json", ATH_S("[]"));
+    if (x->kind == DP_UPDATE)
+        return ath_reply(r, 200, "application/json",
+                         ATH_S("{\"data\":[],\"message\":\"Update queued (deferred write mode)\","
+                               "\"status\":\"success\"}"));
+    buf_char(&b, '{');
+    member(&b, "client", ath_host_->req->info(r, "client"));
+    member(&b, "column_name", id_column(x));
+    member(&b, "message", ATH_S("Delete queued (deferred write mode)"));
+    member(&b, "resource_id", id_text(x));
+    member(&b, "status", ATH_S("success"));
+    buf_json_bool(&b, "success", true);
+    member(&b, "table_name", change_table(r, &x->c));
+    buf_char(&b, '}');
+    return ath_reply(r, 200, "application/json", buf_view(&b));
+}
+
+static int kept(ath_task *t, const ath_done *d, ath_err *e)
+{
+    return d->rc < 0 ? ask_again(t, d->arg, e) : acknowledge(t, d->arg);
+}
+
+/* What is meant, by the names that the caller was allowed to write by. 1: it is done at once. */
+static int defer(ath_req *r, struct write *x, ath_err *e)
+{
+    const struct dp_node *root = &x->c.w.root;
+    ath_who who = { .size = sizeof(who) };
+    struct draft d = { .kind = x->kind, .at_ms = wall_ms() };
+    char *id = ath_new(ath_arena_of(r), UUID_TEXT);
+
+    uuid_make(id);
+    ath_host_->req->who(r, &who);
+    d.part[PART_ID] = str_of(id);
+    d.part[PART_CLIENT] = ath_host_->req->info(r, "client");
+    d.part[PART_ASKED] = change_table(r, &x->c);
+    d.part[PART_SCHEMA] = root->relation ? root->relation->schema : root->schema;
+    d.part[PART_TABLE] = root->relation ? root->relation->name : root->table;
+    d.part[PART_KEY] = who.key_id;
+    d.part[PART_PUBLIC] = who.public_id;
+    d.part[PART_REQUEST] = ath_host_->req->info(r, "id");
+    d.part[PART_BODY] = x->body->raw;
+    return buffer_put(r, &d, kept, x, e);
+}
+
+/* A request of the deferred queue has waited already, and is done when it is answered. */
+static bool has_waited(ath_req *r)
+{
+    return ath_header(r, "x-athena-deferred-id").n > 0;
+}
+
+/* A caller with an idempotency key wants the answer, and one with a database of its own (D-19) has
+ * no lane. */
+static bool may_wait(ath_req *r, const struct write *x)
+{
+    return !has_waited(r) && x->kind != DP_INSERT && !x->at_once && !x->effect.once.key.n &&
+           !names_database(r);
+}
+
 /* ---- with a window ---- */
 
 static bool switched_on(ath_str s)
@@ -168,7 +271,6 @@ static bool is_listed(ath_str list, const ath_relation *of)
 /* How long this insert may wait for others; 0: it is written by itself. */
 static uint32_t window_of(ath_req *r, const struct write *x)
 {
-    static const char *const direct[] = { "x-pg-uri", "x-athena-jdbc-url", "x-jdbc-url" };
     const struct gateway_config *cfg = ath_config_of(r);
     const struct dp_write *w = &x->c.w;
     uint64_t ms = cfg->window_ms, asked, half = ath_host_->task->left_ms(r) / 2;
@@ -182,11 +284,9 @@ static uint32_t window_of(ath_req *r, const struct write *x)
         (w->root.relation->kind != ATH_REL_TABLE &&
          w->root.relation->kind != ATH_REL_PARTITIONED) ||
         is_listed(ATH_S("storage_profiles,typesense_profiles,saved_queries"), w->root.relation) ||
-        switched_on(ath_header(r, "x-athena-deadpool-enable")))
+        switched_on(ath_header(r, "x-athena-deadpool-enable")) || names_database(r) ||
+        has_waited(r))
         return 0;
-    for (size_t i = 0; i < ATH_COUNT(direct); i++)
-        if (ath_header(r, direct[i]).n)
-            return 0;
     return (uint32_t)ms;
 }
 
@@ -240,7 +340,10 @@ static int send_later(ath_req *r, struct dp_ask *ask, ath_err *e)
                                  .alone = is_listed(cfg->window_deny, x->c.w.root.relation),
                                  .told = told,
                                  .arg = x };
-    if ((rc = window_join(r, &x->waiter, e)) != 1)
+    rc = window_join(r, &x->waiter, e);
+    if (rc == WINDOW_FULL)
+        return gateway_overloaded(r, &x->waiter, e);
+    if (rc != WINDOW_NO)
         return rc;
     x->c.w.head = x->hidden;
     return dp_ask_send(r, ask, e);
@@ -276,8 +379,12 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
 {
     const struct gateway_config *cfg = ath_config_of(r);
     struct write *x = (struct write *)ask;
-    int rc = change_bind(r, &x->c, ask->snapshot, &ask->unknown, e);
+    int rc = change_bind(r, &x->c, ask->snapshot, &ask->unknown, e), put;
 
+    /* Whether a name exists is found out later, when the catalogue that knows best does not. */
+    if (x->effect.writes && (rc == 0 || (ask->unknown && ask->refreshed)) && may_wait(r, x) &&
+        (put = defer(r, x, e)) != 1)
+        return put;
     if (rc < 0 || (rc = dp_effect_bound(r, &x->effect, e)) < 0)
         return rc;
     x->effect.changed = &x->c.relation;
@@ -286,12 +393,21 @@ static int bind(ath_req *r, struct dp_ask *ask, ath_err *e)
         x->hidden = x->c.w.head;
         if ((rc = in_order(x)) < 0)
             return rc;
-        ask->send = send_later;
+        dp_effect_send(&x->effect, send_later);
     }
     ask->query.stmt = x->c.sql.stmt;
     ask->query.stmt_count = x->c.sql.stmt_count;
     ask->query.timeout_ms = (uint32_t)cfg->query_timeout_ms;
     return 0;
+}
+
+int gateway_write_check(ath_req *r, enum dp_kind kind, const struct dp_write **ret, ath_err *e)
+{
+    struct write *x = ath_new(ath_arena_of(r), sizeof(*x));
+
+    x->kind = kind;
+    *ret = &x->c.w;
+    return read_body(r, &x->effect.ask, e);
 }
 
 static int begin(ath_req *r, enum dp_kind kind, ath_err *e)
@@ -303,6 +419,7 @@ static int begin(ath_req *r, enum dp_kind kind, ath_err *e)
     x->effect = (struct dp_effect){
         .ask = { .catalog = s->catalog, .read = read_body, .bind = bind, .failed = failed },
         .cache = s->cache,
+        .writes = s->writes,
         .say = say,
     };
     return dp_ask(r, &x->effect.ask, e);

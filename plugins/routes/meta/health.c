@@ -2,6 +2,8 @@
  * of the published interface. Nothing here waits. */
 #include "meta.h"
 
+#include <athena/service/cluster.h>
+
 #include "lib/json.h"
 
 static ath_str fact(ath_req *r, const char *what)
@@ -59,16 +61,38 @@ int meta_health(ath_req *r, ath_err *e)
     return reply_json(r, 200, &b);
 }
 
-/* No mirrors are configured, and none is ever assumed: an open route must not make the server call
- * other hosts. Callers without a key see how many databases are up, not which. */
-int meta_cluster(ath_req *r, ath_err *e)
+/* Callers without a key see how many databases are up, not which: names are not everybody's. */
+static int reply_cluster(ath_req *r, ath_str mirrors)
 {
     struct buf b = open_document(r, ATH_S("Athena is online"));
+    ath_who who = { .size = sizeof(who) };
 
-    (void)e;
+    ath_host_->req->who(r, &who);
     put(&b, "clients", fact(r, "clients"));
-    put(&b, "mirrors", ATH_S("[]"));
+    if (who.flags & ATH_WHO_ADMIN)
+        put(&b, "client_latency", fact(r, "clients.latency.reasons"));
+    else if (who.flags & ATH_WHO_KEY)
+        put(&b, "client_latency", fact(r, "clients.latency"));
+    put(&b, "checks", fact(r, "checks.summary"));
+    put(&b, "worker_families", fact(r, "families"));
+    put(&b, "mirrors", mirrors);
     return reply_json(r, 200, &b);
+}
+
+static int on_mirrors(ath_task *t, const ath_done *d, ath_err *e)
+{
+    (void)e;
+    return d->rc < 0 ? d->rc : reply_cluster(t, d->bytes);
+}
+
+/* Mirrors are what the configuration and the control plane name; none is ever assumed, for an open
+ * route must not make the server call other hosts. What they say comes from memory, but for the first
+ * caller after a while. */
+int meta_cluster(ath_req *r, ath_err *e)
+{
+    const ath_cluster_api *cluster = ath_host_->service(ath_self_, "athena.cluster", 1);
+
+    return cluster ? cluster->mirrors(r, 0, on_mirrors, NULL, e) : reply_cluster(r, ATH_S("[]"));
 }
 
 int meta_ready(ath_req *r, ath_err *e)

@@ -12,22 +12,26 @@ static const ath_field fields[] = {
 #define KEYED(path_, handle_, summary_) \
     { .method = "GET", .path = (path_), .handle = (handle_), .summary = (summary_), \
       .auth = ATH_AUTH_EITHER, .right = "gateway.read" }
+#define COMMON(path_, handle_, summary_) \
+    { .method = "GET", .path = (path_), .handle = (handle_), .summary = (summary_), \
+      .auth = ATH_AUTH_EITHER, .right = "gateway.read", .flags = ATH_RT_COMMON }
 
 /* clang-format off */
 static const ath_route routes[] = {
     OPEN("/",                 meta_root,        "Service card: version, capabilities, served routes"),
     OPEN("/ping",             meta_ping,        "Health check"),
     OPEN("/health",           meta_health,      "Structured health with capabilities and provisioning"),
-    OPEN("/health/cluster",   meta_cluster,     "Health of this node and of its configured mirrors"),
+    { .method = "GET", .path = "/health/cluster", .handle = meta_cluster, .auth = ATH_AUTH_NONE, .right = "gateway.read",
+      .summary = "Health of this node and of its configured mirrors" },
     OPEN("/ready",            meta_ready,       "Readiness: 503 while no traffic should come here"),
     OPEN("/metrics",          meta_metrics,     "Prometheus metrics"),
     OPEN("/docs",             meta_docs,        "Redirects to the documentation"),
     KEYED("/router/registry", meta_registry,    "Routes that this process serves, and what the control plane adds"),
     KEYED("/registry",        meta_entries,     "Entries of the API registry"),
     KEYED("/registry/{api_registry_id}", meta_entry, "One entry of the API registry, in an array"),
-    KEYED("/admin/errors/catalog", meta_errors, "Error codes with their numbers and statuses"),
-    KEYED("/openapi.yaml",    meta_openapi,     "OpenAPI document of the served routes"),
-    KEYED("/openapi-wss.yaml", meta_openapi_wss, "The same for websockets"),
+    COMMON("/admin/errors/catalog", meta_errors, "Error codes with their numbers and statuses"),
+    COMMON("/openapi.yaml",   meta_openapi,     "OpenAPI document of the served routes"),
+    COMMON("/openapi-wss.yaml", meta_openapi_wss, "The same for websockets"),
 };
 /* clang-format on */
 
@@ -38,5 +42,5 @@ static const ath_routes group = {
 };
 static const ath_cap *const caps[] = { &group.cap, NULL };
 
-ATH_PLUGIN("routes-meta", "1.0.0", "", "", .summary = "Health, metrics and the documents of the server",
+ATH_PLUGIN("routes-meta", "1.0.0", "?athena.cluster@1", "", .summary = "Health, metrics and the documents of the server",
            ATH_ARRAY(field, fields), .config_size = sizeof(struct meta_config), .cap = caps);

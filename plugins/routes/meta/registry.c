@@ -8,7 +8,7 @@
  */
 #include "meta.h"
 
-#include "lib/json.h"
+#include "admin/admin.h"
 
 static const char *const parts[] = {
     "select json_agg(row_to_json(r))::text from pm_athena_router r",
@@ -114,15 +114,11 @@ int meta_registry(ath_req *r, ath_err *e)
 /* ---- GET /registry ---- */
 
 /* Without a control plane there is nothing to ask; without the table there are no entries. */
-static int no_entries(ath_req *r, ath_err *e, int rc)
+static int no_entries(ath_req *r, ath_err *e)
 {
-    ath_str code = ath_host_->err->get(e, "code");
-
-    if (str_is(code, "undefined_table"))
+    if (str_is(ath_host_->err->get(e, "code"), "undefined_table"))
         return ath_reply(r, 200, "application/json", ATH_S("[]"));
-    if (str_is(code, "feature_unavailable"))
-        ath_host_->err->detail(e, "title", ATH_S("\"Logging store unavailable\""));
-    return rc;
+    return admin_refuse(r, ADMIN_LOGGING, "Failed to list API registry entries", e);
 }
 
 static int on_entries(ath_task *t, const ath_done *d, ath_err *e)
@@ -130,7 +126,7 @@ static int on_entries(ath_task *t, const ath_done *d, ath_err *e)
     ath_str rows;
 
     if (d->rc < 0)
-        return no_entries(t, e, d->rc);
+        return no_entries(t, e);
     rows = ath_cell(ath_host_->pg->keep(t, d->rows), 0, 0);
     return ath_reply(t, 200, "application/json", rows.p ? rows : ATH_S("[]"));
 }
@@ -144,7 +140,7 @@ static int entries(ath_req *r, const char *sql, ath_str id, ath_err *e)
         return rc;
     l->param = id;
     rc = ask(r, l, sql, on_entries, e);
-    return rc < 0 ? no_entries(r, e, rc) : 0;
+    return rc < 0 ? no_entries(r, e) : 0;
 }
 
 int meta_entries(ath_req *r, ath_err *e)

@@ -6,75 +6,24 @@
  */
 #include "public.h"
 
-#include <arpa/inet.h>
-
 /* ---- who may forward ---- */
 
-static bool address_read(ath_str s, uint8_t ret[16])
-{
-    char text[INET6_ADDRSTRLEN];
-
-    if (s.n == 0 || s.n >= sizeof(text))
-        return false;
-    memcpy(text, s.p, s.n);
-    text[s.n] = 0;
-    if (inet_pton(AF_INET6, text, ret) == 1)
-        return true;
-    memset(ret, 0, 10);
-    ret[10] = ret[11] = 0xFF;
-    return inet_pton(AF_INET, text, ret + 12) == 1;
-}
-
-static bool network_read(ath_str s, struct network *ret)
-{
-    size_t slash = str_find(s, '/');
-    bool v4 = str_find(str_from(s.p, slash), ':') == slash;
-    uint64_t bits = v4 ? 32 : 128;
-
-    if (!address_read(str_from(s.p, slash), ret->address) ||
-        (slash < s.n && (!str_u64(str_after(s, slash + 1), &bits) || bits > (v4 ? 32 : 128))))
-        return false;
-    ret->bits = (uint8_t)(v4 ? bits + 96 : bits);
-    return true;
-}
-
-static bool network_has(const struct network *net, const uint8_t address[16])
-{
-    uint32_t bytes = net->bits / 8, rest = net->bits % 8;
-    uint8_t mask = (uint8_t)(0xFF00u >> rest);
-
-    return memcmp(net->address, address, bytes) == 0 &&
-           (rest == 0 || ((net->address[bytes] ^ address[bytes]) & mask) == 0);
-}
-
-/* Whoever comes through the Unix socket is on this machine. */
 bool hosts_trust(const struct hosts *h, ath_str peer)
 {
-    uint8_t address[16];
-
-    if (!address_read(peer.n ? peer : ATH_S("127.0.0.1"), address))
-        return false;
-    for (uint32_t i = 0; i < h->trusted_count; i++)
-        if (network_has(&h->trusted[i], address))
-            return true;
-    return false;
+    return networks_have(h->trusted, h->trusted_count, peer);
 }
 
 static int trusted_fill(struct hosts *h, ath_str list, ath_err *e)
 {
-    ath_str one;
+    ath_str bad;
+    int n = networks_read(list, h->trusted, NETWORKS_MOST, &bad);
 
-    while (str_next(&list, ',', &one)) {
-        one = str_trim(one);
-        if (one.n == 0)
-            continue;
-        if (h->trusted_count == NETWORKS_MOST)
-            return ath_fail(e, ATH_E_CONFIG, "trusted_proxies has more than %d networks",
-                            NETWORKS_MOST);
-        if (!network_read(one, &h->trusted[h->trusted_count++]))
-            return ath_fail(e, ATH_E_CONFIG, "\"%.*s\" in trusted_proxies is no network",
-                            STR_ARG(one));
-    }
+    if (n < 0 && bad.n)
+        return ath_fail(e, ATH_E_CONFIG, "\"%.*s\" in trusted_proxies is no network", STR_ARG(bad));
+    if (n < 0)
+        return ath_fail(e, ATH_E_CONFIG, "trusted_proxies has more than %d networks",
+                        NETWORKS_MOST);
+    h->trusted_count = (uint32_t)n;
     return 0;
 }
 
@@ -95,6 +44,17 @@ static bool is_label(ath_str s)
     return true;
 }
 
+/* "v3": its length; 0 for anything else. */
+static size_t version_of(ath_str label)
+{
+    if (label.n < 2 || lower(label.p[0]) != 'v')
+        return 0;
+    for (size_t i = 1; i < label.n; i++)
+        if (label.p[i] < '0' || label.p[i] > '9')
+            return 0;
+    return label.n;
+}
+
 static int suffix_fill(struct hosts *h, ath_str pattern, ath_err *e)
 {
     ath_str rest = str_trim(pattern), label;
@@ -109,6 +69,7 @@ static int suffix_fill(struct hosts *h, ath_str pattern, ath_err *e)
         h->suffix[i] = lower(rest.p[i]);
     h->suffix_n = rest.n;
     rest = str_after(rest, 1);
+    h->version_n = version_of(str_from(rest.p, str_find(rest, '.')));
     do {
         size_t n = str_find(rest, '.');
         label = str_from(rest.p, n);

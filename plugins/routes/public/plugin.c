@@ -31,13 +31,32 @@ static const ath_field fields[] = {
     ATH_STR(T, target[SERVICE_REALTIME], "realtime_target_url", "", NULL,
             "Where /realtime goes for tenants without a row; empty: to the routes of this server.",
             .alias = "$ATHENA_ROUTER_DEFAULT_REALTIME_TARGET_URL"),
+    ATH_STR(T, trusted_targets, "trusted_targets", "", NULL,
+            "Addresses of targets that get the callers' credentials, each with what follows it; rows "
+            "whose metadata says trusted_target are trusted, too. The admin key goes to nobody."),
+    ATH_MSEC(T, first_byte_ms, "target_first_byte", "15s", "10ms..10m",
+             "How long a target may take to begin its answer."),
+    ATH_MSEC(T, target_ms, "target_timeout", "60s", "10ms..1h", "How long it may take for all of it."),
     ATH_MSEC(T, refresh_ms, "refresh", "2s", "100ms..1m", "How often the tables are read again."),
 };
+
+#define ROUTED(method_, path_, auth_, right_) \
+    { .method = (method_), .path = "/routed/" path_, .handle = routed_service, .auth = (auth_), .right = (right_), \
+      .flags = ATH_RT_BODY | ATH_RT_INNER, .summary = "What a service route sends elsewhere" }
+#define EVERY(path_, auth_, right_) \
+    ROUTED("GET", path_, auth_, right_), ROUTED("POST", path_, auth_, right_), ROUTED("PUT", path_, auth_, right_), \
+    ROUTED("PATCH", path_, auth_, right_), ROUTED("DELETE", path_, auth_, right_)
 
 static const ath_route routes[] = {
     { .method = "POST", .path = "/public/{route_key}/{op}", .handle = public_run,
       .auth = ATH_AUTH_GATEWAY,
       .summary = "Run a gateway operation on the client that an alias names" },
+    { .method = "POST", .path = "/routed/gateway/{op}", .handle = routed_fetch, .auth = ATH_AUTH_GATEWAY, .operation = "fetch",
+      .flags = ATH_RT_BODY | ATH_RT_ASKS | ATH_RT_INNER, .summary = "Reads that a tenant's host sends elsewhere" },
+    EVERY("db", ATH_AUTH_GATEWAY, NULL),
+    EVERY("auth", ATH_AUTH_GATEWAY, NULL),
+    EVERY("realtime", ATH_AUTH_GATEWAY, NULL),
+    EVERY("storage", ATH_AUTH_EITHER, "gateway.storage_proxy"),
 };
 /* clang-format on */
 

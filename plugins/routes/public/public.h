@@ -4,8 +4,9 @@
  *     host.c     host names of tenants; who may forward one
  *     service.c  /db/fetch and the like: service, path behind it, path of a route
  *     route.c    POST /public/{route_key}/{op}
+ *     proxy.c    what is served elsewhere: /routed/...
  *     table.c    the rows of public_gateway_routes and public_service_routes, in memory
- *     refresh.c  reads them again every two seconds
+ *     refresh.c  reads them again every two seconds, and at NOTIFY athena_routes
  *
  * Requests never wait for the rows: each loop has the latest ones, and they are replaced as a
  * whole.
@@ -18,6 +19,7 @@
 #include <stdatomic.h>
 
 #include "lib/buf.h"
+#include "lib/network.h"
 
 enum op { OP_QUERY = 1, OP_FETCH, OP_INSERT, OP_UPDATE, OP_DELETE };
 enum service {
@@ -32,8 +34,9 @@ enum service {
 struct public_config {
     ath_str trusted_proxies, precedence, host_pattern;
     ath_str target[SERVICES]; /* of services that no row mentions; empty: the built-in path */
+    ath_str trusted_targets;  /* addresses that get credentials */
     int32_t host_routing;
-    uint64_t refresh_ms;
+    uint64_t refresh_ms, first_byte_ms, target_ms;
 };
 
 /* ---- table.c ---- */
@@ -42,13 +45,14 @@ struct route_row {
     ath_str key, client; /* key: lower case */
     ath_str target_url;  /* empty: none */
     uint32_t ops;        /* 1 << OP_* */
-    bool active, ops_on_host;
+    bool active, ops_on_host, trusted; /* trusted: the target gets credentials */
 };
 
 struct service_row {
     ath_str key, service; /* lower case */
     ath_str prefix;       /* of a local path; p NULL: it is served elsewhere */
-    bool active;
+    ath_str target_url;   /* there */
+    bool active, trusted;
 };
 
 struct table { /* immutable once it is published */
@@ -74,15 +78,12 @@ const char *op_word(enum op op);
 
 /* ---- host.c ---- */
 
-struct network {
-    uint8_t address[16]; /* IPv4 as ::ffff:a.b.c.d */
-    uint8_t bits;
-};
 enum { NETWORKS_MOST = 64, LABEL_MOST = 63 };
 
 struct hosts {
     char suffix[256]; /* ".v3.athena-cluster.com", lower case */
     size_t suffix_n;  /* 0: host names mean nothing */
+    size_t version_n; /* of "v3", its first label; 0: that is no version */
     struct network trusted[NETWORKS_MOST];
     uint32_t trusted_count;
 };
@@ -122,11 +123,12 @@ struct public_state {
     struct hosts hosts;
     _Atomic(struct public_local *) locals;
     atomic_uint_fast64_t read_ms; /* when the rows were last read, by the loops' clock; 0: never */
-    /* Of refresh.c: the task that reads them, its loop, and what it read last. */
+    /* Of refresh.c: the tasks that read them, their loop, and what was read last. */
     _Atomic(ath_loop *) ticker_loop;
     ath_task *ticker;
     struct table *last;
-    bool failing; /* the last time it could not */
+    uint32_t failures; /* since it last could */
+    bool said;         /* that it cannot */
     atomic_bool stopping;
 };
 
@@ -143,6 +145,13 @@ int refresh_start(void *state, ath_err *e);
 void refresh_stop(void *state);
 
 ath_handler public_before, public_run;
+ath_handler routed_fetch, routed_service; /* proxy.c */
+/* Reads of a row that has a target; op: "fetch" or "data". */
+int public_fetch_elsewhere(ath_req *r, const struct route_row *row, ath_str op, ath_err *e);
+ATH_PRINTF(2, 3) void public_say(int level, const char *fmt, ...);
+
+/* A fact for the log of routes; an empty one is none. */
+void public_note(ath_req *r, const char *key, ath_str value);
 
 extern const char *const direct_uri_headers[3];
 extern const char openapi_yaml[]; /* openapi.yaml */

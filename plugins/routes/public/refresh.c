@@ -1,25 +1,28 @@
 /* The rows, read again and again in the background.
  *
  * One task of the process lives on a work loop: it waits, lets a child read both tables, and waits
- * again. When the rows have changed, every loop gets the new ones by posting. A table that is not
- * there is known to be not there; a database that does not answer changes nothing, and after a
- * while what is known is too old to decide by (public_registry).
+ * again. Beside it another one listens: whoever changes a row says NOTIFY athena_routes, and it
+ * lets a child read at once (D-24). When the rows have changed, every loop gets the new ones by
+ * posting. A table that is not there is known to be not there; a database that does not answer
+ * changes nothing, and after a while what is known is too old to decide by (public_registry).
  */
 #include "public.h"
 
 #include <stdlib.h>
 
-enum { LOOK_MS = 5000 };
+enum { LOOK_MS = 5000, FAILURES_SAID = 4, LISTEN_AGAIN_MS = 5000 };
 
 static const char routes_sql[] =
     "select lower(trim(route_key)), client_name, coalesce(target_url, ''), "
     "array_to_string(allowed_ops, ' '), is_active, "
-    "coalesce(metadata ->> 'enforce_ops_on_host' = 'true', false) "
+    "coalesce(metadata ->> 'enforce_ops_on_host' = 'true', false), "
+    "coalesce(metadata ->> 'trusted_target' = 'true', false) "
     "from public_gateway_routes where deleted_at is null order by 1, id limit 100001";
 static const char services_sql[] =
     "select lower(trim(route_key)), "
     "case lower(service_key) when 'real-time' then 'realtime' else lower(service_key) end, "
-    "target_kind, coalesce(local_path_prefix, ''), is_active "
+    "target_kind, coalesce(local_path_prefix, ''), coalesce(target_url, ''), is_active, "
+    "coalesce(metadata ->> 'trusted_target' = 'true', false) "
     "from public_service_routes where deleted_at is null order by 1, 2, id limit 100001";
 
 enum registry public_registry(ath_req *r, const struct table **ret)
@@ -35,7 +38,7 @@ enum registry public_registry(ath_req *r, const struct table **ret)
     return local->table->routes_there ? REGISTRY_READY : REGISTRY_ABSENT;
 }
 
-ATH_PRINTF(2, 3) static void say(int level, const char *fmt, ...)
+void public_say(int level, const char *fmt, ...)
 {
     va_list ap;
 
@@ -182,23 +185,97 @@ static int waited(ath_task *t, const ath_done *d, ath_err *e)
     return look(t, d->arg, e);
 }
 
+/* A column that is missing is given time: the tables of a server that starts may just be being
+ * completed. */
+static void say_failing(struct public_state *s, const ath_err *e)
+{
+    bool missing = str_is(ath_host_->err->get(e, "sqlstate"), "42703");
+
+    if (s->said || ++s->failures < (missing ? FAILURES_SAID : 1))
+        return;
+    s->said = true;
+    public_say(ATH_WARN, "public routes cannot be read: %s%s", ath_host_->err->get(e, "message").p,
+               missing ? "; to add it: athena migrate up" : "");
+}
+
+static void say_read(struct public_state *s)
+{
+    if (s->said)
+        public_say(ATH_INFO, "public routes can be read again");
+    s->said = false;
+    s->failures = 0;
+}
+
 static int looked(ath_task *t, const ath_done *d, ath_err *e)
 {
     struct public_state *s = d->arg;
-    bool fails = d->rc < 0 && !atomic_load(&s->stopping);
 
-    if (fails && !s->failing)
-        say(ATH_WARN, "public routes cannot be read: %s", ath_host_->err->get(e, "message").p);
-    else if (!fails && s->failing)
-        say(ATH_INFO, "public routes can be read again");
-    s->failing = fails;
+    if (d->rc == 0)
+        say_read(s);
+    else if (!atomic_load(&s->stopping))
+        say_failing(s, e);
     return ath_host_->task->after(t, s->cfg->refresh_ms, waited, s, e);
+}
+
+/* ---- at once ---- */
+
+static int listen_now(ath_task *t, struct public_state *s, ath_err *e);
+
+static int listen_again(ath_task *t, const ath_done *d, ath_err *e)
+{
+    return d->rc == ATH_E_CANCELED ? d->rc : listen_now(t, d->arg, e);
+}
+
+static int heard(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct public_state *s = d->arg;
+    ath_fork f = { .size = sizeof(f), .run = look_run, .arg = s };
+
+    if (d->rc == ATH_E_CANCELED)
+        return d->rc;
+    if (d->rc < 0)
+        return ath_host_->task->after(t, LISTEN_AGAIN_MS, listen_again, s, e);
+    return ath_host_->task->fork(t, &f, listen_again, s, e);
+}
+
+static int listen_now(ath_task *t, struct public_state *s, ath_err *e)
+{
+    ath_stmt channel = { .sql = "athena_routes" };
+    ath_query q = { .size = sizeof(q),
+                    .client = ATH_S("@control"),
+                    .stmt = &channel,
+                    .stmt_size = sizeof(channel),
+                    .stmt_count = 1 };
+
+    if (atomic_load(&s->stopping)) {
+        ath_host_->task->done(t, NULL);
+        return 0;
+    }
+    if (ath_host_->pg->listen(t, &q, heard, s, e) < 0)
+        return ath_host_->task->after(t, LISTEN_AGAIN_MS, listen_again, s, e);
+    return 0;
+}
+
+static int listener_run(ath_task *t, void *arg, ath_err *e)
+{
+    return listen_now(t, arg, e);
+}
+
+static int listener_over(ath_task *t, const ath_done *d, ath_err *e)
+{
+    (void)t, (void)e;
+    return d->rc == ATH_E_CANCELED ? d->rc : 0;
 }
 
 static int ticker_run(ath_task *t, void *arg, ath_err *e)
 {
     struct public_state *s = arg;
 
+    ath_fork f = { .size = sizeof(f), .run = listener_run, .arg = s };
+    int rc = ath_host_->task->fork(t, &f, listener_over, s, e);
+
+    if (rc < 0)
+        return rc;
     s->ticker = t;
     atomic_store(&s->ticker_loop, ath_host_->task->loop(t));
     return look(t, s, e);

@@ -1,4 +1,5 @@
-/* POST /public/{route_key}/{op}: the operation's own route, on the client that the alias names.
+/* POST /public/{route_key}/{op}: the operation's own route, on the client that the alias names; reads
+ * of one that has a target go there (proxy.c).
  *
  * The key was checked already, for that client (before.c), so nobody without one learns which
  * aliases exist; what it may do is decided by the operation's route, which is called with the same
@@ -6,6 +7,7 @@
  */
 #include "public.h"
 
+#include "lib/json.h"
 #include "lib/jsonread.h"
 
 enum { VALUES_MOST = 1 << 20 };
@@ -43,10 +45,6 @@ static int row_check(const struct route_row *row, enum op op, ath_err *e)
     if (!(row->ops & 1u << op))
         return ath_raise(e, "op_not_allowed", "Route '%.*s' does not allow '%s'.",
                          STR_ARG(row->key), op_word(op));
-    if (op == OP_FETCH && row->target_url.n)
-        return ath_raise(e, "route_target_unavailable",
-                         "reads of route '%.*s' go to another server, and this one forwards none",
-                         STR_ARG(row->key));
     return 0;
 }
 
@@ -144,7 +142,65 @@ static int call(ath_req *r, const struct route_row *row, enum op op, ath_err *e)
     return ath_host_->req->call(r, &f, answered, NULL, e);
 }
 
-int public_run(ath_req *r, ath_err *e)
+/* ---- what the log of routes shows ---- */
+
+static void note_metadata(ath_req *r, const struct route_row *row, enum op op)
+{
+    struct buf b = BUF_ARENA(ath_arena_of(r));
+    const char *comma = "";
+
+    if (!row)
+        return;
+    buf_lit(&b, "{\"allowed_ops\":[");
+    for (enum op i = OP_QUERY; i <= OP_DELETE; i++) {
+        if (!(row->ops & 1u << i))
+            continue;
+        buf_printf(&b, "%s\"%s\"", comma, op_word(i));
+        comma = ",";
+    }
+    buf_char(&b, ']');
+    if (op)
+        buf_json_str(&b, "public_op", str_of(op_word(op)));
+    buf_char(&b, '}');
+    public_note(r, "route_metadata", buf_view(&b));
+}
+
+/* The published word for a refusal. */
+static ath_str outcome_of(ath_req *r, const ath_err *e)
+{
+    static const char *const words[][2] = {
+        { "invalid_public_route_operation", "invalid_op" },
+        { "public_route_not_found", "route_not_found" },
+    };
+    ath_str code = ath_host_->err->get(e, "code");
+    const struct table *table;
+
+    if (str_is(code, "route_registry_unavailable"))
+        return public_registry(r, &table) == REGISTRY_ABSENT ? ATH_S("catalog_unavailable")
+                                                             : ATH_S("catalog_pool_unavailable");
+    for (size_t i = 0; i < ATH_COUNT(words); i++)
+        if (str_is(code, words[i][0]))
+            return str_of(words[i][1]);
+    return code;
+}
+
+static int find(ath_req *r, ath_str key, enum op op, const struct route_row **row, ath_err *e)
+{
+    int rc = find_row(r, key, row, e);
+
+    if (rc < 0)
+        return rc;
+    public_note(r, "route_key", (*row)->key);
+    public_note(r, "route_client", (*row)->client);
+    if ((rc = row_check(*row, op, e)) == 0)
+        rc = shape_check(r, op, e);
+    note_metadata(r, *row, rc == 0 ? op : 0);
+    return rc;
+}
+
+/* ---- together ---- */
+
+static int run(ath_req *r, ath_err *e)
 {
     ath_str key = str_trim(lowered(ath_param(r, "route_key"), ath_arena_of(r)));
     ath_str word = ath_param(r, "op");
@@ -152,6 +208,8 @@ int public_run(ath_req *r, ath_err *e)
     enum op op = op_of(word);
     int rc;
 
+    public_note(r, "route_key", key);
+    public_note(r, "route_op", lowered(word, ath_arena_of(r)));
     if (key.n == 0)
         return ath_raise(e, "invalid_route_key", "the route key is empty");
     if (op == 0)
@@ -159,8 +217,21 @@ int public_run(ath_req *r, ath_err *e)
                          "Unsupported operation '%.*s'. Use one of: query, fetch, insert, update, "
                          "delete.",
                          STR_ARG(lowered(word, ath_arena_of(r))));
-    if ((rc = find_row(r, key, &row, e)) < 0 || (rc = row_check(row, op, e)) < 0 ||
-        (rc = shape_check(r, op, e)) < 0)
+    if ((rc = find(r, key, op, &row, e)) < 0)
         return rc;
+    public_note(r, "route_outcome", ATH_S("forwarded_ok"));
+    if (op == OP_FETCH && row->target_url.n)
+        return public_fetch_elsewhere(r, row, ATH_S("fetch"), e);
     return call(r, row, op, e);
+}
+
+int public_run(ath_req *r, ath_err *e)
+{
+    int rc;
+
+    public_note(r, "route_source", ATH_S("public_route"));
+    rc = run(r, e);
+    if (rc < 0)
+        public_note(r, "route_outcome", outcome_of(r, e));
+    return rc;
 }

@@ -71,6 +71,7 @@ static struct route_row route_read(const char **at)
     row.ops = ops_read(next_cell(at));
     row.active = is_true(next_cell(at));
     row.ops_on_host = is_true(next_cell(at));
+    row.trusted = is_true(next_cell(at));
     return row;
 }
 
@@ -82,9 +83,13 @@ static struct service_row service_read(const char **at)
     row.service = next_cell(at);
     local = str_is(next_cell(at), "local_path");
     row.prefix = str_trim(next_cell(at));
-    if (!local)
+    row.target_url = str_trim(next_cell(at));
+    if (local)
+        row.target_url = (ath_str){ "", 0 };
+    else
         row.prefix = (ath_str){ NULL, 0 };
     row.active = is_true(next_cell(at));
+    row.trusted = is_true(next_cell(at));
     return row;
 }
 

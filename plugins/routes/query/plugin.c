@@ -28,8 +28,9 @@ static const ath_field fields[] = {
 /* Which right /gateway/query and /query/count need is known when their body was read. */
 static const ath_route routes[] = {
     { .method = "POST", .path = "/gateway/query", .handle = query_gateway, .operation = "query",
-      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_DIRECT | ATH_RT_ASKS,
-      .summary = "Run SQL: one statement with parameters, or a script" },
+      .auth = ATH_AUTH_GATEWAY, .limit = "raw_sql",
+      .flags = ATH_RT_CLIENT | ATH_RT_DIRECT | ATH_RT_ASKS,
+      .defer = query_defer, .summary = "Run SQL: one statement with parameters, or a script" },
     { .method = "POST", .path = "/query/sql", .handle = query_sql, .operation = "query",
       .auth = ATH_AUTH_EITHER, .right = "gateway.query", .limit = "raw_sql",
       .flags = ATH_RT_CLIENT | ATH_RT_DIRECT,
@@ -39,7 +40,7 @@ static const ath_route routes[] = {
       .flags = ATH_RT_CLIENT | ATH_RT_DIRECT,
       .summary = "The same, newer name" },
     { .method = "POST", .path = "/query/count", .handle = query_count, .operation = "query",
-      .auth = ATH_AUTH_GATEWAY, .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
+      .auth = ATH_AUTH_GATEWAY, .limit = "raw_sql", .flags = ATH_RT_CLIENT | ATH_RT_ASKS,
       .summary = "Count the rows of a table or of a query" },
     { .method = "POST", .path = "/gateway/rpc", .handle = query_rpc, .operation = "rpc",
       .auth = ATH_AUTH_GATEWAY, .right = "gateway.rpc.execute",
@@ -61,9 +62,10 @@ static const ath_routes group = {
     .openapi = openapi_yaml,
     ATH_ARRAY(route, routes),
 };
-static const ath_cap *const caps[] = { &group.cap, NULL };
+static const ath_cap *const caps[] = { &group.cap, &query_command.cap, NULL };
 
-ATH_PLUGIN("routes-query", "1.0.0", "athena.catalog@1 ?athena.cache@1", "",
+ATH_PLUGIN("routes-query", "1.0.0",
+           "athena.catalog@1 ?athena.cache@1 ?athena.writes@1 ?athena.deferred@1", "command.sql",
            .summary = "SQL of callers: queries, scripts, counts, functions",
            ATH_ARRAY(field, fields), .config_size = sizeof(struct query_config), .cap = caps,
            .init = query_init);

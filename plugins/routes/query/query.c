@@ -5,14 +5,17 @@
  *                 right to read, run like a fetch
  *     run         anything else, allowed by gateway.query
  *
- * Who may run SQL gets SQL wherever a fetch would not do: a name that the catalogue lacks, a value
- * that does not fit its column. Who may not is told what a fetch says.
+ * Who may run SQL may read by SQL what can be read by a fetch, and gets SQL wherever a fetch would
+ * not do: a name that the catalogue lacks, a value that does not fit its column. Who may not is
+ * told what a fetch says. Relations inside of a SELECT, which is no SQL, need the rights to read in
+ * any case.
  *
  * An idempotency key is for what is run. A fetch changes nothing, so it is done anew each time and
  * nothing is kept.
  */
 #include "query.h"
 
+#include "dataplane/defer.h"
 #include "lib/json.h"
 
 struct query {
@@ -31,6 +34,8 @@ int query_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
 
     (void)config;
     *ret_state = &state;
+    state.writes = ath_host_->service(s, "athena.writes", 1);
+    state.deferred = ath_host_->service(s, "athena.deferred", 1);
     return dp_services(s, &state.catalog, &state.cache, e);
 }
 
@@ -119,10 +124,62 @@ static bool is_deferred(ath_req *r)
     return false;
 }
 
-static int refuse_deferred(ath_err *e)
+static void put_member(struct buf *b, const struct json *body, const char *key)
 {
-    return ath_raise(e, "deferred_queue_unavailable",
-                     "Failed to queue deferred query request: this server has no deferred queue");
+    const struct json *v = json_get(body, key);
+
+    buf_json_key(b, key);
+    buf_str(b, v ? v->raw : ATH_S("null"));
+}
+
+/* As readers of the queue know it. */
+static ath_str deferred_body(ath_req *r, const struct json *body)
+{
+    struct buf b = BUF_ARENA(ath_arena_of(r));
+
+    buf_char(&b, '{');
+    put_member(&b, body, "query");
+    put_member(&b, body, "schema_name");
+    put_member(&b, body, "execution_mode");
+    if (json_given(body, "params"))
+        put_member(&b, body, "params");
+    buf_char(&b, '}');
+    return buf_view(&b);
+}
+
+static int defer(ath_req *r, const struct json *body, bool asked, ath_err *e)
+{
+    const struct query_state *s = ath_state_of(r);
+    struct dp_defer x = { .queue = s->deferred,
+                          .as = { .size = sizeof(x.as),
+                                  .kind = "gateway_query",
+                                  .method = "POST",
+                                  .body = deferred_body(r, body) },
+                          .operation = "query",
+                          .message = asked ? "Query queued for deferred execution"
+                                           : "Query queued for deferred execution (auth fallback "
+                                             "mode)",
+                          .names_client = true };
+
+    if (!ath_host_->req->info(r, "client").n)
+        return ath_raise(e, "missing_client_header",
+                         "X-Athena-Client is required when using X-Athena-Defer for "
+                         "/gateway/query");
+    return dp_defer(r, &x, e);
+}
+
+/* Nobody knows yet whether the caller may. */
+int query_defer(ath_req *r, ath_err *e)
+{
+    const struct query_config *cfg = ath_config_of(r);
+    struct script script = { 0 };
+    const struct json *body;
+    int rc;
+
+    if ((rc = script_body(r, cfg->max_body_bytes, &body, e)) < 0 ||
+        (rc = script_read(r, body, &script, e)) < 0)
+        return rc;
+    return defer(r, body, is_deferred(r), e);
 }
 
 /* ---- a SELECT that is a fetch ---- */
@@ -214,9 +271,9 @@ static int bind_select(ath_req *r, struct dp_ask *a, ath_err *e)
     x->dp.e = e;
     x->dp.snapshot = a->snapshot;
     rc = dp_bind(&x->dp, &x->fetch.root);
-    allowed = allow_reads(r, x, e);
+    allowed = or_sql ? 0 : allow_reads(r, x, e);
     a->unknown = x->dp.unknown;
-    if (or_sql && (rc < 0 || allowed < 0))
+    if (or_sql && rc < 0)
         return run_sql(r, x, e);
     if (allowed < 0 || rc < 0)
         return allowed < 0 ? allowed : rc;
@@ -261,7 +318,7 @@ int query_gateway(ath_req *r, ath_err *e)
     rc = query_allowed(r, e);
     x->may_run = rc == 0;
     if (is_deferred(r))
-        return rc < 0 ? rc : refuse_deferred(e);
+        return rc < 0 ? rc : defer(r, body, true, e);
     if (x->kind != DP_SQL_ELSE)
         return dp_ask(r, &x->ask, e);
     return rc < 0 ? rc : run_sql(r, x, e);

@@ -8,6 +8,8 @@
 #define ROUTES_QUERY_H
 
 #include <athena/service/cache.h>
+#include <athena/service/writes.h>
+#include <athena/service/deferred.h>
 
 #include "dataplane/ask.h"
 #include "dataplane/dataplane.h"
@@ -25,7 +27,9 @@ struct query_config {
 
 struct query_state {
     const ath_catalog *catalog;
-    const ath_cache *cache; /* NULL: nobody offers it */
+    const ath_cache *cache;       /* NULL: nobody offers it */
+    const ath_writes *writes;     /* the same */
+    const ath_deferred *deferred; /* NULL: there is no queue */
 };
 
 /* ---- script.c: what a body asks for ---- */
@@ -120,11 +124,13 @@ int query_allowed(ath_req *r, ath_err *e);
 /* ---- routes ---- */
 
 int query_init(ath_self *s, const void *config, void **ret_state, ath_err *e);
-ath_handler query_gateway;                            /* query.c */
+ath_handler query_gateway, query_defer;               /* query.c */
 ath_handler query_sql;                                /* sql.c */
 ath_handler query_count;                              /* count.c */
 ath_handler query_rpc, query_rpc_get, query_rpc_post; /* rpc.c */
 
 extern const char openapi_yaml[]; /* openapi.yaml */
+
+extern const ath_command query_command; /* command.c */
 
 #endif

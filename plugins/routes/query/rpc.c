@@ -220,6 +220,7 @@ static int call(ath_req *r, ath_str path, bool get, ath_err *e)
     x->effect = (struct dp_effect){
         .ask = { .catalog = s->catalog, .read = read_request, .bind = bind },
         .cache = s->cache,
+        .writes = s->writes,
         .say = say,
     };
     x->path = path;

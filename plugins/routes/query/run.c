@@ -500,20 +500,50 @@ static void release(void *arg)
     buf_free(&x->body);
 }
 
-int run_start(ath_req *r, struct run *x, ath_err *e)
+/* What certainly reads needs not wait for what others have deferred. */
+static bool only_reads(const struct run *x)
+{
+    static const char *const verb[] = { "SELECT", "VALUES", "TABLE", "SHOW", "EXPLAIN" };
+
+    for (uint32_t i = 0; i < x->script.count; i++) {
+        size_t k = 0;
+        while (k < ATH_COUNT(verb) && !sql_is(&x->script.stmt[i].of.verb, verb[k]))
+            k++;
+        if (k == ATH_COUNT(verb))
+            return false;
+    }
+    return true;
+}
+
+static int start(ath_req *r, struct run *x, ath_err *e)
 {
     ath_query q = { .size = sizeof(q),
                     .flags = ATH_PG_RAW,
                     .stmt_size = sizeof(ath_stmt),
                     .timeout_ms = (uint32_t)config_of(r)->timeout_ms };
 
-    ath_host_->mem->own(ath_arena_of(r), x, release);
-    x->body = BUF_HEAP;
-    buf_str(&x->body, x->head);
-    buf_lit(&x->body, "[]");
     x->started_ms = now_ms(r);
     if (x->script.key.n)
         return start_once(r, x, e);
     x->block = in_block(r, x);
     return one_trip(x) ? send(r, x, e) : ath_host_->pg->open(r, &q, opened, x, e);
+}
+
+static int settled(ath_task *t, const ath_done *d, ath_err *e)
+{
+    return d->rc < 0 ? d->rc : start(t, d->arg, e);
+}
+
+int run_start(ath_req *r, struct run *x, ath_err *e)
+{
+    const struct query_state *s = ath_state_of(r);
+    int rc = 1;
+
+    ath_host_->mem->own(ath_arena_of(r), x, release);
+    x->body = BUF_HEAP;
+    buf_str(&x->body, x->head);
+    buf_lit(&x->body, "[]");
+    if (s->writes && !only_reads(x)) /* whatever it writes to */
+        rc = s->writes->settle(r, NULL, 0, settled, x, e);
+    return rc == 1 ? start(r, x, e) : rc;
 }

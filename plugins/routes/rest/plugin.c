@@ -44,6 +44,7 @@ int rest_init(ath_self *s, const void *config, void **ret_state, ath_err *e)
 
     (void)config;
     *ret_state = &state;
+    state.writes = ath_host_->service(s, "athena.writes", 1);
     return dp_services(s, &state.catalog, &state.cache, e);
 }
 
@@ -81,6 +82,6 @@ void rest_named(ath_req *r, ath_str table)
     dp_note(r, "table_name", table, ATH_V_TEXT);
 }
 
-ATH_PLUGIN("routes-rest", "1.0.0", "athena.catalog@1 ?athena.cache@1", "",
+ATH_PLUGIN("routes-rest", "1.0.0", "athena.catalog@1 ?athena.cache@1 ?athena.writes@1", "",
            .summary = "Tables as resources: /rest/v1/{table}", ATH_ARRAY(field, fields),
            .config_size = sizeof(struct rest_config), .cap = caps, .init = rest_init);

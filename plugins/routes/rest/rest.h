@@ -3,6 +3,7 @@
 #define ROUTES_REST_H
 
 #include <athena/service/cache.h>
+#include <athena/service/writes.h>
 
 #include "dataplane/ask.h"
 #include "dataplane/rest.h"
@@ -18,6 +19,7 @@ struct rest_config {
 struct rest_state {
     const ath_catalog *catalog;
     const ath_cache *cache;      /* NULL: answers are not kept */
+    const ath_writes *writes;    /* NULL: none are deferred */
 };
 
 int rest_init(ath_self *s, const void *config, void **ret_state, ath_err *e);

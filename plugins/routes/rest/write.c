@@ -205,6 +205,7 @@ static int begin(ath_req *r, enum dp_kind kind, ath_err *e)
     x->effect = (struct dp_effect){
         .ask = { .catalog = s->catalog, .read = read_request, .bind = bind, .failed = failed },
         .cache = s->cache,
+        .writes = s->writes,
         .say = say,
     };
     return dp_ask(r, &x->effect.ask, e);
