@@ -1,6 +1,8 @@
 /* Writing JSON. */
 #include "lib/json.h"
 
+#include <time.h>
+
 /* What a JSON string holds only escaped. */
 static const bool special[256] = { [0 ... 31] = true, ['"'] = true, ['\\'] = true };
 
@@ -19,43 +21,27 @@ static void escaped(struct buf *b, unsigned char c)
     }
 }
 
-/* Copies eight bytes at a time up to the word that holds a special one, or to less than a word. A
- * lane's top bit in `hit`: below a blank, a quote, a backslash; a lane above a hit may be wrong. */
-static const char *copy_words(char **to, const char *p, const char *end)
+/* With what has to be escaped; runs of the rest are copied whole. */
+static __attribute__((noinline)) void put_escaped(struct buf *b, ath_str text)
 {
-    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    const char *p = text.p, *end = p + text.n;
 
-    for (; end - p >= 8; p += 8, *to += 8) {
-        uint64_t w, quote, slash, hit;
-        memcpy(&w, p, 8);
-        quote = w ^ ones * '"';
-        slash = w ^ ones * '\\';
-        hit = ((w - ones * ' ') & ~w) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash);
-        if (hit & high)
-            break;
-        memcpy(*to, &w, 8);
+    buf_char(b, '"');
+    while (p < end) {
+        const char *run = p;
+        for (p = plain_skip(p, end, PLAIN_JSON); p < end && !special[(unsigned char)*p]; p++) {
+        }
+        buf_mem(b, run, (size_t)(p - run));
+        if (p < end)
+            escaped(b, (unsigned char)*p++);
     }
-    return p;
+    buf_char(b, '"');
 }
 
 void buf_json(struct buf *b, ath_str text)
 {
-    const char *p = text.n ? text.p : "", *end = p + text.n;
-    char *to;
-
-    buf_char(b, '"');
-    for (;;) {
-        if (b->cap < b->n + (size_t)(end - p) + 2)
-            buf_grow(b, (size_t)(end - p) + 1);
-        to = b->p + b->n;
-        for (p = copy_words(&to, p, end); p < end && !special[(unsigned char)*p]; p++)
-            *to++ = *p;
-        b->n = (size_t)(to - b->p);
-        if (p == end)
-            break;
-        escaped(b, (unsigned char)*p++);
-    }
-    buf_char(b, '"');
+    if (!buf_json_plain(b, text))
+        put_escaped(b, text);
 }
 
 void buf_json_key(struct buf *b, const char *key)
@@ -82,4 +68,20 @@ void buf_json_bool(struct buf *b, const char *key, bool v)
 {
     buf_json_key(b, key);
     buf_z(b, v ? "true" : "false");
+}
+
+void buf_json_time(struct buf *b, const char *key, uint64_t wall_ns)
+{
+    time_t s = (time_t)(wall_ns / 1000000000u);
+    char text[40];
+    struct tm tm;
+
+    buf_json_key(b, key);
+    if (wall_ns == 0) {
+        buf_lit(b, "null");
+        return;
+    }
+    gmtime_r(&s, &tm);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    buf_printf(b, "\"%s.%03uZ\"", text, (unsigned)(wall_ns / 1000000u % 1000u));
 }
