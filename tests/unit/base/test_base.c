@@ -154,6 +154,28 @@ START_TEST(json_escapes_every_byte_wherever_it_stands)
 }
 END_TEST
 
+/* Of every length that has a way of its own, and nothing is written behind it. */
+START_TEST(plain_texts_are_copied_and_others_are_seen)
+{
+    char text[50], to[51];
+
+    for (size_t n = 0; n <= sizeof(text); n++) {
+        memset(text, 'x', sizeof(text));
+        memset(to, '#', sizeof(to));
+        ck_assert(plain_put(to, str_from(text, n), PLAIN_COPY));
+        ck_assert(memcmp(to, text, n) == 0 && to[n] == '#');
+        for (size_t at = 0; at < n; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                bool low = c < ' ' || c == '\\';
+                text[at] = (char)c;
+                ck_assert(plain_put(to, str_from(text, n), PLAIN_JSON) == !(low || c == '"'));
+                ck_assert(plain_put(to, str_from(text, n), PLAIN_COPY) == !(low || c > 127));
+                text[at] = 'x';
+            }
+    }
+}
+END_TEST
+
 START_TEST(secrets_compare_whole)
 {
     char id[UUID_TEXT];
@@ -170,4 +192,5 @@ SUITE("base", arena_gives_aligned_zeroed_memory_and_runs_destructors,
       map_finds_replaces_and_removes, errors_carry_code_hint_and_details,
       numbers_and_units_are_read_exactly, text_that_is_not_utf8_is_seen,
       controls_are_found_wherever_they_stand, names_literals_and_json_are_quoted,
-      json_escapes_every_byte_wherever_it_stands, secrets_compare_whole)
+      json_escapes_every_byte_wherever_it_stands, plain_texts_are_copied_and_others_are_seen,
+      secrets_compare_whole)

@@ -175,6 +175,25 @@ START_TEST(only_embedded_relations_need_rights_beside_the_call)
 }
 END_TEST
 
+/* What a function gives is seen by who may call it; the same table, embedded, is read. */
+START_TEST(D_7_a_result_does_not_cover_its_table_where_that_is_embedded)
+{
+    const struct dp_limits limits = { 0 };
+    struct dp dp = dp_new_one();
+    const ath_right *right;
+    struct dp_call c;
+
+    ck_assert_int_eq(read_line(&dp,
+                               ATH_S("RPC {\"function\":\"between\",\"args\":{\"low\":1,\"high\":2},"
+                                     "\"select\":\"id,tasks(title,projects(id))\"}"),
+                               &limits, &c), 0);
+    ck_assert_int_eq(dp_bind_call(&dp, &c), 0);
+    ck_assert_uint_eq(dp_call_rights(&dp, &c, &right), 2);
+    ck_assert(str_is(right[0].table, "tasks") && str_is(right[1].table, "projects"));
+    reset();
+}
+END_TEST
+
 START_TEST(a_name_that_is_not_there_may_be_new)
 {
     static const struct {
@@ -263,6 +282,7 @@ Suite *test_suite(void)
     const TTest *const tests[] = {
         requests_become_the_statements_of_the_case_file, G_14_a_row_cap_holds_for_functions,
         values_nested_too_deep_are_refused, only_embedded_relations_need_rights_beside_the_call,
+        D_7_a_result_does_not_cover_its_table_where_that_is_embedded,
         a_name_that_is_not_there_may_be_new, values_are_bare_and_rows_are_objects,
     };
     Suite *s = suite_create("calls");

@@ -61,9 +61,21 @@ static int on_deep(ath_req *r, ath_err *e)
 
 static int on_as(ath_req *r, ath_err *e)
 {
-    ath_fetch f = { .size = sizeof(f), .url = ATH_S("/ping"), .as = ATH_S("some-key") };
+    ath_fetch f = { .size = sizeof(f), .url = ATH_S("/as-whom"), .as = ATH_S("some-key") };
 
+    if (req_param(r, "self").n)
+        f.flags = ATH_HTTP_SELF;
+    if (req_param(r, "below").n)
+        f.url = ATH_S("/call?url=/as-whom");
     return call_start(r, &f, put_answer, NULL, e);
+}
+
+static int on_as_whom(ath_req *r, ath_err *e)
+{
+    const struct call_as *as = call_as(req_of(r));
+
+    (void)e;
+    return req_reply(r, as->self ? 500 : 200, "text/plain", as->key);
 }
 
 static int on_who(ath_req *r, ath_err *e)
@@ -102,6 +114,7 @@ static const ath_route more[] = {
     { .method = "POST", .path = "/relay", .handle = on_relay, .flags = ATH_RT_BODY },
     { .method = "GET", .path = "/deep", .handle = on_deep },
     { .method = "GET", .path = "/as", .handle = on_as },
+    { .method = "GET", .path = "/as-whom", .handle = on_as_whom },
     { .method = "GET", .path = "/who", .handle = on_who },
     { .method = "GET", .path = "/both", .handle = on_both },
 };
@@ -166,7 +179,9 @@ START_TEST(errors_are_answers_and_refusals_are_errors)
     expect(GET("/call?url=/unanswered"), "200", "500|");
     expect(GET("/call?url=/ping&method=POST"), "200", "405|");
     expect(GET("/call?url=ping"), "500", "INTERNAL_ERROR");
-    expect(GET("/as"), "503", "feature_unavailable");
+    expect(GET("/as"), "200", "|some-key");
+    expect(GET("/as?below=1"), "200", "200|content-type=text/plain;|some-key");
+    expect(GET("/as?self=1"), "500", "INTERNAL_ERROR"); /* who asks us is never ourselves */
     close_lab();
 }
 END_TEST

@@ -124,6 +124,28 @@ START_TEST(percent_encoding)
 }
 END_TEST
 
+START_TEST(a_literal_may_follow_the_rest)
+{
+    open_router();
+    add("DELETE", "/files/{key...}");
+    add("GET", "/files/{key...}/info");
+    add("POST", "/files/{key...}/move");
+    add("GET", "/files/jobs/{id}");
+    ck_assert_str_eq(found("GET", "/files/a/b%2Fc/info"), "/files/{key...}/info");
+    ck_assert(str_is(m.param[0], "a/b/c"));
+    ck_assert_str_eq(found("GET", "/files/info/info"), "/files/{key...}/info");
+    ck_assert(str_is(m.param[0], "info"));
+    ck_assert_str_eq(found("GET", "/files//info"), "/files/{key...}/info");
+    ck_assert(str_is(m.param[0], ""));
+    ck_assert_str_eq(found("GET", "/files/jobs/1/info"), "/files/{key...}/info");
+    ck_assert_str_eq(found("GET", "/files/jobs/1"), "/files/jobs/{id}");
+    ck_assert_str_eq(found("POST", "/files/a/info"), "405 GET, HEAD");
+    ck_assert_str_eq(found("GET", "/files/a/xinfo"), "405 DELETE");
+    ck_assert_str_eq(found("DELETE", "/files/a/b"), "/files/{key...}");
+    close_router();
+}
+END_TEST
+
 START_TEST(a_closed_gate_is_like_no_route)
 {
     int32_t gate = 0;
@@ -165,7 +187,8 @@ START_TEST(bad_patterns_are_refused)
         { "/a/b{x}", "\"b{x}\" is not a whole {name}" },
         { "/a/{}", "\"{}\" is not a whole {name}" },
         { "/a/{...}", "\"{...}\" is not a whole {name}" },
-        { "/{x...}/b", "\"{x...}\" is not the last segment" },
+        { "/{x...}/b/c", "behind \"{x...}\" is more than one literal segment" },
+        { "/{x...}/{b}", "behind \"{x...}\" is more than one literal segment" },
         { "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}", "it has 9 names, but at most 8 are possible" },
     };
 
@@ -175,6 +198,45 @@ START_TEST(bad_patterns_are_refused)
         ck_assert_msg(str_ends(str_of(e.message), bad[i].why), "%s", e.message);
     }
     ck_assert_uint_eq(router_count(router), 0);
+    close_router();
+}
+END_TEST
+
+/* The same of a path that a hook gave. */
+static const char *led_to(const char *method, const char *path)
+{
+    router_find_led(router, str_of(method), str_of(path), &arena, &m);
+    return m.route ? m.route->label : m.allow[0] ? m.allow : "404";
+}
+
+static void add_labelled(const char *method, const char *path, const char *label, uint32_t flags)
+{
+    struct route r = { .def = { .method = method, .path = path, .flags = flags },
+                       .plugin = "p",
+                       .label = label };
+
+    err_reset(&e);
+    ck_assert_msg(router_add(router, &r, &e) == 0, "%s", e.message);
+}
+
+START_TEST(inner_routes_are_for_paths_that_hooks_gave)
+{
+    open_router();
+    add_labelled("GET", "/inner/{x}", "inner", ATH_RT_INNER);
+    add_labelled("GET", "/both", "inner both", ATH_RT_INNER);
+    add_labelled("GET", "/both", "both", 0);
+    add_labelled("GET", "/own", "own", 0);
+    ck_assert_str_eq(found("GET", "/inner/1"), "404");
+    ck_assert_str_eq(found("POST", "/inner/1"), "404");
+    ck_assert_str_eq(found("GET", "/%69nner/1"), "404");
+    ck_assert_str_eq(found("GET", "/both"), "/both");
+    ck_assert_str_eq(m.route->label, "both");
+    ck_assert_str_eq(led_to("GET", "/inner/1"), "inner");
+    ck_assert(str_is(m.param[0], "1"));
+    ck_assert_str_eq(led_to("POST", "/inner/1"), "GET, HEAD");
+    ck_assert_str_eq(led_to("GET", "/both"), "inner both");
+    ck_assert_str_eq(led_to("GET", "/own"), "own");
+    ck_assert(route_is_listed(router_at(router, 3)) && !route_is_listed(router_at(router, 0)));
     close_router();
 }
 END_TEST
@@ -194,5 +256,5 @@ END_TEST
 
 SUITE("router", the_most_literal_path_wins, matching_is_exact,
       a_literal_path_with_another_method_does_not_fall_through, percent_encoding,
-      a_closed_gate_is_like_no_route, collisions_name_both_plugins, bad_patterns_are_refused,
-      groups)
+      a_literal_may_follow_the_rest, a_closed_gate_is_like_no_route, collisions_name_both_plugins,
+      bad_patterns_are_refused, inner_routes_are_for_paths_that_hooks_gave, groups)

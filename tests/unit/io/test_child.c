@@ -417,10 +417,13 @@ static void report_line(ath_task *t, void *arg, int fd, ath_str text)
 
 static int start_reporting(ath_task *t, void *arg, ath_err *e)
 {
-    const char *argv[] = { "sh", "-c", "echo $$; exec sleep 62", NULL };
-    ath_child c = { .size = sizeof(c), .argv = argv, .line = report_line };
+    const char *alone[] = { "sh", "-c", "echo $$; exec sleep 62", NULL };
+    const char *two[] = { "sh", "-c", "sleep 62 & echo $!; wait", NULL };
+    ath_child c = { .size = sizeof(c), .argv = alone, .line = report_line };
 
     c.flags = *(uint32_t *)arg;
+    if (c.flags & ATH_CHILD_WHOLE)
+        c.argv = two;
     return task_spawn(t, &c, on_end, NULL, e);
 }
 
@@ -460,9 +463,43 @@ START_TEST(children_die_with_us_unless_they_are_kept)
 }
 END_TEST
 
+START_TEST(what_a_child_has_started_dies_with_us_if_it_is_to)
+{
+    pid_t victim, grandchild = spawn_in_a_victim(ATH_CHILD_WHOLE, &victim);
+
+    ck_assert_int_gt(grandchild, 1);
+    kill(victim, SIGKILL);
+    waitpid(victim, NULL, 0);
+    ck_assert(dies(grandchild));
+}
+END_TEST
+
+/* The process beside the tool is not to be noticed. */
+START_TEST(a_whole_child_ends_as_the_tool_does)
+{
+    struct how exits = { .argv = SH("echo out; exit 7"), .flags = ATH_CHILD_WHOLE };
+    struct how killed = { .argv = SH("kill -SEGV $$"), .flags = ATH_CHILD_WHOLE };
+    struct how late = { .argv = SH("trap 'exit 9' TERM; echo up; while :; do sleep 0.1; done"),
+                        .timeout_ms = 300, .flags = ATH_CHILD_WHOLE };
+    struct how stubborn = { .argv = SH("trap '' TERM; while :; do sleep 1; done"),
+                            .timeout_ms = 300, .kill_after_ms = 50, .flags = ATH_CHILD_WHOLE };
+
+    run(start, &exits);
+    ck_assert_int_eq(p.status, 7);
+    ck_assert_str_eq(p.lines.p, "1:out\n");
+    run(start, &killed);
+    ck_assert_int_eq(p.signal, SIGSEGV);
+    run(start, &late);
+    ck_assert_int_eq(p.rc, ATH_E_TIMEOUT);
+    run(start, &stubborn);
+    ck_assert_int_eq(p.rc, ATH_E_TIMEOUT);
+}
+END_TEST
+
 SUITE("child", lines_and_status_come_back, long_lines_come_in_pieces,
       only_what_is_given_is_inherited, a_program_that_is_not_there_is_refused,
       a_timeout_terminates_and_then_kills, canceling_ends_the_whole_group,
       bytes_go_through_a_child_and_never_pile_up, output_of_a_tool_that_failed_never_looks_complete,
       a_reader_that_has_enough_stops_the_child, a_child_that_does_not_read_cancels_the_writer,
-      the_shim_drops_to_a_user, children_die_with_us_unless_they_are_kept)
+      the_shim_drops_to_a_user, children_die_with_us_unless_they_are_kept,
+      what_a_child_has_started_dies_with_us_if_it_is_to, a_whole_child_ends_as_the_tool_does)

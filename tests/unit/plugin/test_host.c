@@ -111,7 +111,7 @@ START_TEST(a_plugin_sees_its_things_and_what_is_not_built)
     ck_assert_int_eq(j.rc, 0);
     ck_assert_str_eq(
         j.text,
-        "child 1 7, state shared, local own, inspect a colour, job no, fetch no, session yes");
+        "child 1 7, state shared, local own, inspect a colour, job yes, fetch yes, session yes");
     metric_render(&b);
     ck_assert_ptr_nonnull(strstr(b.p, "athena_probe_total{who=\"probe\"} 2"));
     buf_free(&b);

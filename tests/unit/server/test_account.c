@@ -1,10 +1,12 @@
 /* core/server: the line, the trace event and the metrics of a finished request. */
 #include "server/account.h"
 
+#include "auth/ip.h"
 #include "db/client.h"
 #include "log/log.h"
 #include "log/metric.h"
 #include "support/check_main.h"
+#include "support/eventtext.h"
 
 static struct buf text;          /* what the sink got */
 
@@ -22,6 +24,17 @@ static int keep(void *state, const ath_event *const *batch, size_t n, ath_err *e
 
 static const ath_sink sink = { ATH_CAP(ath_sink, ATH_CAP_SINK, "keep"), .events = "*", .write = keep };
 
+/* The rows, null as in SQL. */
+static int keep_rows(void *state, const ath_event *const *batch, size_t n, ath_err *e)
+{
+    (void)state, (void)e;
+    events_text(&text, batch, n);
+    return 0;
+}
+
+static const ath_sink rows = { ATH_CAP(ath_sink, ATH_CAP_SINK, "rows"), .write = keep_rows,
+                               .events = "gateway_request gateway_operation gateway_route" };
+
 static const struct route fetch = {
     .def = { .method = "POST", .path = "/gateway/fetch", .operation = "fetch" },
     .group = "gateway",
@@ -29,11 +42,15 @@ static const struct route fetch = {
 
 static void request(struct req *r, const struct route *route, const char *path, int status)
 {
+    static const uint8_t peer[16] = { [10] = 0xFF, 0xFF, 10, 0, 0, 7 };
+
     *r = (struct req){ .method = ATH_S("POST"), .path = str_of(path), .peer = ATH_S("10.0.0.7"),
+                       .peer_address = peer,
                        .id = "24d26ac3-64e9-416b-afd9-4db3a9520ba1", .span_id = "0123456789abcdef",
                        .trace_id = ATH_S("24d26ac364e9416bafd94db3a9520ba1"),
                        .client_name = ATH_S("shop"), .status = status, .answered = true,
                        .ending = REQ_ANSWERED, .body_bytes = 58, .sent_bytes = 400 };
+    arena_init(&r->task.arena);
     err_reset(&r->err);
     r->match.route = route;
     uint64_t *const marks[] = { &r->mark[MARK_FIRST_BYTE], &r->mark[MARK_HEAD], &r->mark[MARK_BODY],
@@ -54,6 +71,99 @@ static const char *account(struct req *r)
     log_sink_stop(s);
     return buf_view(&text).p;
 }
+
+static const char *account_rows_of(struct req *r)
+{
+    struct log_sink *s = NULL;
+    ath_err e;
+
+    buf_reset(&text);
+    ck_assert_int_eq(log_sink_start("rows", &rows, NULL, NULL, &s, &e), 0);
+    account_request(r);
+    arena_free(&r->task.arena);
+    arena_init(&r->task.arena);
+    log_sink_stop(s);
+    return buf_view(&text).p;
+}
+
+/* D1, 20.4: one row each, final, without what is secret. */
+START_TEST(a_fetch_leaves_its_rows)
+{
+    static ath_fact facts[] = {
+        { ATH_S("cache_key"), ATH_S("orders:_:id"), ATH_V_TEXT, 0 },
+        { ATH_S("cached"), ATH_S("true"), ATH_V_BOOL, 0 },
+        { ATH_S("table_name"), ATH_S("orders"), ATH_V_TEXT, 0 },
+        { ATH_S("note"), ATH_S("a \"b\"\\"), ATH_V_TEXT, 0 },
+        { ATH_S("count"), ATH_S(""), ATH_V_NUMBER, 0 },
+    };
+    static ath_pair headers[] = {
+        { ATH_S("host"), ATH_S("gw:1") },          { ATH_S("cookie"), ATH_S("s3cret") },
+        { ATH_S("x-pg-uri"), ATH_S("s3cret") },    { ATH_S("x-forwarded-for"), ATH_S("192.0.2.1, 10.0.0.1") },
+        { ATH_S("referer"), ATH_S("http://u:s3cret@h/") }, { ATH_S("host"), ATH_S("again") },
+    };
+    struct ip_rules rules = { .trusted_proxies = ATH_S("10.0.0.0/8"), .forwarded_in_logs = true };
+    struct req r;
+    ath_err e;
+
+    account_configure(&(struct account_options){ .enforced = false });
+    ck_assert_int_eq(ip_configure(&rules, &e), 0);
+    request(&r, &fetch, "/gateway/fetch", 200);
+    r.fact = facts;
+    r.fact_count = ATH_COUNT(facts);
+    r.header = headers;
+    r.header_count = ATH_COUNT(headers);
+    r.header_bits = ~(uint64_t)0;
+    r.query = ATH_S("a=1&api_key=s3cret&b");
+    r.who.flags = ATH_WHO_ADMIN;
+    ck_assert_str_eq(
+        account_rows_of(&r),
+        "gateway_request request_id=24d26ac3-64e9-416b-afd9-4db3a9520ba1 client=shop method=POST "
+        "path=/gateway/fetch query_string=a=1&api_key=[REDACTED]&b status_code=200 ipv4=192.0.2.1 "
+        "ipv4_address=192.0.2.1 user_agent=NOT_FOUND headers={\"host\":\"gw:1\","
+        "\"cookie\":\"[REDACTED]\",\"x-pg-uri\":\"[REDACTED]\","
+        "\"x-forwarded-for\":\"192.0.2.1, 10.0.0.1\",\"referer\":\"http://u:***@h/\"} body={} "
+        "user_id=NOT_FOUND company_id=NOT_FOUND organization_id=NOT_FOUND api_key_id=null "
+        "internal_api_key_id=null presented_api_key_public_id=null presented_api_key_hash=[REDACTED] "
+        "presented_api_key_salt=[REDACTED] api_key_authenticated=true api_key_authorized=true "
+        "api_key_enforced=false api_key_auth_reason=static_admin_key host=gw:1 athena_url=http://gw:1 "
+        "cached=true duration_ms=21 cache_lookup_outcome=null cache_source=null operation=fetch "
+        "table_name=orders client_known=false\n"
+        "gateway_operation request_id=24d26ac3-64e9-416b-afd9-4db3a9520ba1 operation=fetch "
+        "table_name=orders client=shop method=POST path=/gateway/fetch status_code=200 duration_ms=21 "
+        "details={\"backend_engine\":\"postgres\","
+        "\"cache_key_hashed\":\"6ebd3329b0f8a99e9e870866b0381e43dcd3bf9275ded619befc53142da83baa\","
+        "\"cached\":true,\"count\":null,\"logical_client_name\":\"shop\",\"note\":\"a \\\"b\\\"\\\\\","
+        "\"operation_name\":\"fetch\",\"operation_outcome\":\"success\",\"route_family\":\"gateway\"} "
+        "error=false message=null cache_key=null "
+        "cache_key_hashed=6ebd3329b0f8a99e9e870866b0381e43dcd3bf9275ded619befc53142da83baa "
+        "cache_lookup_outcome=null cache_source=null cached=true client_known=false\n");
+    account_loop_fini();
+}
+END_TEST
+
+/* Sinks that take every event get no rows; an address is believed from a proxy alone. */
+START_TEST(rows_are_for_who_names_them)
+{
+    static ath_pair headers[] = { { ATH_S("x-real-ip"), ATH_S("192.0.2.1") } };
+    struct ip_rules rules = { .trusted_proxies = ATH_S("127.0.0.0/8"), .forwarded_in_logs = true };
+    static ath_pair probe[] = { { ATH_S("user-agent"), ATH_S("probe/1") } };
+    struct req r;
+    ath_err e;
+
+    account_configure(&(struct account_options){ .skip_user_agents = ATH_S("probe/1") });
+    ck_assert_int_eq(ip_configure(&rules, &e), 0);
+    request(&r, &fetch, "/gateway/fetch", 200);
+    ck_assert_ptr_null(strstr(account(&r), "gateway_request"));
+    r.header = headers;
+    r.header_count = 1;
+    r.header_bits = ~(uint64_t)0;
+    ck_assert_ptr_nonnull(strstr(account_rows_of(&r), " ipv4=10.0.0.7 "));
+    r.header = probe;
+    ck_assert_str_eq(account_rows_of(&r), "");
+    account_configure(&(struct account_options){ .enforced = false });
+    account_loop_fini();
+}
+END_TEST
 
 START_TEST(a_fetch_leaves_its_line_and_its_trace)
 {
@@ -172,6 +282,73 @@ static bool counted(const char *line)
     return found;
 }
 
+static bool shows(const char *said, const char *key, const char *value, const char *next)
+{
+    struct buf want = BUF_HEAP;
+    bool there;
+
+    buf_printf(&want, " %s=%s %s=", key, value, next);
+    there = strstr(said, want.p) != NULL;
+    buf_free(&want);
+    return there;
+}
+
+/* D-42: what a caller makes up is no label, and of its length 512 bytes are stored, whole characters. */
+START_TEST(paths_are_cut_and_no_labels)
+{
+    char path[700] = "/rest/v1/", cut[520];
+    struct req r;
+
+    for (size_t i = strlen(path); i + 2 < sizeof(path); i += 2)
+        memcpy(path + i, "\xC3\xB6", 3);
+    snprintf(cut, sizeof(cut), "%.511s", path); /* nine bytes and whole pairs */
+    request(&r, &fetch, path, 200);
+    account_rows_of(&r);
+    ck_assert(shows(text.p, "path", cut, "query_string"));
+    ck_assert(shows(text.p, "path", cut, "status_code"));
+    ck_assert(shows(account(&r), "path", cut, "route_family"));
+    ck_assert(shows(text.p, "http_route", cut, "http_status_code"));
+    request(&r, NULL, path, 404);
+    ck_assert(shows(account(&r), "http_route", cut, "http_status_code"));
+    ck_assert(counted("route=\"unmatched\""));
+    ck_assert(!counted("/rest/v1/\xC3"));
+    account_loop_fini();
+}
+END_TEST
+
+/* What no JSON and no PostgreSQL takes as it is; a thing that came twice; more than a row holds. */
+START_TEST(headers_are_json_whatever_came)
+{
+    static char nul[] = "a\0b";
+    static ath_pair few[] = {
+        { ATH_S("x-a"), ATH_S("say \"hi\"\\\t\x01") }, { ATH_S("x-b"), { nul, 3 } },
+        { ATH_S("x-a"), ATH_S("again") },              { ATH_S("x-c"), ATH_S("") },
+        { ATH_S("x-api-key"), ATH_S("s3cret \"") },     { ATH_S("x-d"), ATH_S("h\xC3\xB6 x:y//z") },
+        { ATH_S("x-e"), ATH_S("\"postgres://u:s3cret@h/\"") },
+    };
+    static char longer[1500];
+    static ath_pair many[40];
+    struct req r;
+
+    request(&r, &fetch, "/gateway/fetch", 200);
+    r.header = few;
+    r.header_count = ATH_COUNT(few);
+    account_rows_of(&r);
+    ck_assert_ptr_nonnull(
+        strstr(text.p, " headers={\"x-a\":\"say \\\"hi\\\"\\\\\\t\\u0001\",\"x-b\":\"a?b\",\"x-c\":\"\","
+                       "\"x-api-key\":\"[REDACTED]\",\"x-d\":\"h\xC3\xB6 x:y//z\","
+                       "\"x-e\":\"\\\"postgres://u:***@h/\\\"\"} body="));
+    memset(longer, 'v', sizeof(longer) - 1);
+    for (size_t i = 0; i < ATH_COUNT(many); i++)
+        many[i] = (ath_pair){ { &"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"[i], 1 }, str_of(longer) };
+    r.header = many;
+    r.header_count = ATH_COUNT(many);
+    account_rows_of(&r);
+    ck_assert_ptr_nonnull(strstr(text.p, "\",\"[CUT]\":34} body=")); /* six of 1024 bytes each */
+    account_loop_fini();
+}
+END_TEST
+
 START_TEST(metrics_have_bounded_labels)
 {
     static char shown[] = "Acme";
@@ -204,6 +381,7 @@ START_TEST(metrics_have_bounded_labels)
 }
 END_TEST
 
-SUITE("account", a_fetch_leaves_its_line_and_its_trace, an_error_gives_code_and_message_without_secrets,
+SUITE("account", a_fetch_leaves_its_rows, rows_are_for_who_names_them,
+      a_fetch_leaves_its_line_and_its_trace, an_error_gives_code_and_message_without_secrets,
       only_gateway_traffic_is_traced, a_client_that_left_is_499, the_filter_hides_lines_and_prefix,
-      metrics_have_bounded_labels)
+      metrics_have_bounded_labels, paths_are_cut_and_no_labels, headers_are_json_whatever_came)

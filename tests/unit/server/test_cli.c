@@ -16,10 +16,10 @@ static const struct cli_command create = {
     .options_size = sizeof(struct create_options), .run = offsetof(struct cli_runs, plugin),
 };
 
-static const struct cli_command *find(void *arg, const char *word, const char *next)
+static const struct cli_command *find(void *arg, const char *const *word, uint32_t n)
 {
     (void)arg;
-    return strcmp(word, "backup") == 0 && next && strcmp(next, "create") == 0 ? &create : NULL;
+    return cli_words(create.name, word, n) ? &create : NULL;
 }
 
 static const char *name(void *arg, size_t i, const char **ret_summary)
@@ -94,6 +94,7 @@ START_TEST(the_executables_name_chooses)
         ck_assert(str_is(((const struct cli_worker_options *)cli.options)->family, family[i][1]));
     }
     goes("athena_daemon --config /c", "daemon");
+    goes("athena_rs pressure-worker", "pressure-worker");
     goes("athena-server", "serve");
     goes("athena-clone-worker --check-config", "check-config");
     ck_assert_int_eq(parse("athena_daemon --version"), 0);
@@ -109,6 +110,23 @@ START_TEST(global_options_stand_anywhere)
     ck_assert(str_is(cli.pipelines_path, "config/pipelines.yaml"));
     goes("athena", "serve");
     ck_assert(cli.port == -1 && cli.max_workers == -1 && cli.config.n == 0);
+}
+END_TEST
+
+START_TEST(a_secret_does_not_stay_among_the_words_of_the_process)
+{
+    char program[] = "athena", option[] = "--admin-key", value[] = "s3cret", both[] = "--admin-key=s3cret",
+         word[] = "plugins";
+    char *argv[] = { program, option, value, word }, *other[] = { program, both, word };
+
+    cli_free(&cli);
+    ck_assert_int_eq(cli_parse(4, argv, &finder, &cli, stdout, stderr), CLI_GO);
+    ck_assert_str_eq(cli.admin_key.p, "s3cret");
+    ck_assert_str_eq(value, "xxxxxx");
+    cli_free(&cli);
+    ck_assert_int_eq(cli_parse(3, other, &finder, &cli, stdout, stderr), CLI_GO);
+    ck_assert_str_eq(cli.admin_key.p, "s3cret");
+    ck_assert_str_eq(both, "--admin-key=xxxxxx");
 }
 END_TEST
 
@@ -128,6 +146,28 @@ START_TEST(commands_of_plugins_are_found_by_two_words)
     refused("athena backup create x --max-depth 10", 2, "--max-depth is \"10\", but must be within 1..9");
     refused("athena backup create x --frish", 2, "Did you mean \"--fresh\"?");
     refused("athena backup creat", 2, "unknown command \"backup\"");
+}
+END_TEST
+
+START_TEST(commands_have_up_to_three_words)
+{
+    static const char *const word[] = { "admin", "clients", "list", "x" };
+    const struct cli_clients_options *o;
+
+    ck_assert_uint_eq(cli_words("admin clients list", word, 4), 3);
+    ck_assert_uint_eq(cli_words("admin clients", word, 4), 2);
+    ck_assert_uint_eq(cli_words("admin clients list", word, 2), 0);
+    ck_assert_uint_eq(cli_words("admin keys", word, 4), 0);
+    goes("athena clients add shop postgres://a:b@c/d --path x", "clients add");
+    o = cli.options;
+    ck_assert(str_is(o->name, "shop") && str_is(o->uri, "postgres://a:b@c/d") && str_is(o->path, "x"));
+    goes("athena --json clients list", "clients list");
+    ck_assert(cli.json);
+    refused("athena clients", 2, "  clients set-default NAME\n"); /* what may follow */
+    refused("athena clients --help", 0, "Commands of athena clients:\n");
+    refused("athena clients lst", 2, "athena help clients lists those that begin so");
+    refused("athena clients lst", 2, "unknown command \"clients lst\"\n    hint: Did you mean \"clients list\"?");
+    refused("athena help clients", 0, "  clients set-default NAME\n");
 }
 END_TEST
 
@@ -207,5 +247,6 @@ START_TEST(flags_beat_the_file)
 END_TEST
 
 SUITE("cli", the_command_is_found, the_executables_name_chooses, global_options_stand_anywhere,
-      commands_of_plugins_are_found_by_two_words, wrong_usage_ends_with_two_and_the_nearest_word,
+      a_secret_does_not_stay_among_the_words_of_the_process,
+      commands_of_plugins_are_found_by_two_words, commands_have_up_to_three_words, wrong_usage_ends_with_two_and_the_nearest_word,
       help_and_version_end_with_nothing, the_chosen_command_runs, flags_beat_the_file)
