@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
@@ -211,7 +212,7 @@ class CallersTest(unittest.TestCase):
             ids.append(a.headers["x-athena-request-id"])
 
         def logged():
-            return "".join(open(f"{self.server.logs}/{name}", errors="replace").read() for name in os.listdir(self.server.logs))
+            return "".join(pathlib.Path(self.server.logs, name).read_text(errors="replace") for name in os.listdir(self.server.logs))
         wait_for("all are in the log", 10, lambda: all(i in logged() for i in ids))
         seen = logged() + self.server.said() + self.server.get("/metrics").body
         self.assertEqual([line for line in seen.splitlines() if MARK in line], [])

@@ -73,25 +73,44 @@ class Dev(unittest.TestCase):
 
     def test_a_command_runs_against_it(self):
         done = self.exec("python3", "-c", "import os, subprocess, urllib.request as u; e = os.environ\n"
-                         "print(u.urlopen(e['ATHENA_URL'] + '/ping').read().decode(), e['MINE'], e['ATHENA_ADMIN_KEY'])\n"
+                         "print(u.urlopen(e['ATHENA_URL'] + '/ping').read().decode(), e['MINE'], e['ATHENA_ADMIN_KEY'], e['ATHENA_KEY'])\n"
                          "q = u.Request(e['ATHENA_URL'] + '/gateway/fetch', b'{\"table_name\":\"products\",\"limit\":2}',\n"
                          "  {'X-Athena-Client': e['ATHENA_CLIENT'], 'X-Athena-Key': e['ATHENA_KEY'], 'Content-Type': 'application/json'})\n"
                          "print(u.urlopen(q).read().decode()); raise SystemExit(7)", env={**os.environ, "MINE": "yes"})
         self.assertEqual(done.returncode, 7, done.stderr)
         first, rows = done.stdout.splitlines()  # nothing but what the command says
-        self.assertRegex(first, r"^pong yes dev_[0-9a-f]{40}$")
+        self.assertRegex(first, r"^pong yes dev_[0-9a-f]{40} ath_[0-9a-f]{16}\.[0-9a-f]{64}$")
         self.assertEqual([r["sku"] for r in json.loads(rows)["data"]], ["SKU-00001", "SKU-00002"])
         self.assertEqual(processes_in(self.state), [])
-        for name in ("admin.key", "config.yaml", "server.log", "postgres.log"):
+        for name in ("admin.key", "api.key", "config.yaml", "server.log", "postgres.log"):
             self.assertEqual(stat.S_IMODE(os.stat(f"{self.state}/{name}").st_mode), 0o600, name)
 
-        again = self.exec("sh", "-c", 'echo "$ATHENA_KEY"; psql -XAt "$DATABASE_URL" -c "select count(*) from order_items"; kill -9 $$')
+        again = self.exec("sh", "-c", 'echo "$ATHENA_ADMIN_KEY $ATHENA_KEY"; psql -XAt "$DATABASE_URL" -c "select count(*) from order_items"; kill -9 $$')
         self.assertEqual(again.returncode, 128 + 9)
-        self.assertEqual(again.stdout.splitlines(), [first.split()[2], "15000"])  # the same key, the data once
+        self.assertEqual(again.stdout.splitlines(), [first.removeprefix("pong yes "), "15000"])  # the same keys, the data once
 
         fresh = self.exec("sh", "-c", 'echo "$ATHENA_KEY"', options=["--fresh"])
         self.assertEqual(fresh.returncode, 0, fresh.stderr)
-        self.assertNotEqual(fresh.stdout.strip(), first.split()[2])
+        self.assertNotEqual(fresh.stdout.strip(), first.split()[3])
+
+    def test_its_key_has_every_right_to_data_and_is_not_the_administrators(self):
+        ask = ('curl -s -o /dev/null -w "%{http_code} " -X "$1" "$ATHENA_URL$2" -H "x-athena-client: demo" -H "x-athena-key: $ATHENA_KEY" '
+               '-H "content-type: application/json" -d "$3"; shift 3')
+        calls = [("POST", "/gateway/fetch", '{"table_name":"products","limit":1}', 200), ("POST", "/gateway/query", '{"query":"select 1"}', 200),
+                 ("PUT", "/gateway/insert", '{"table_name":"customers","insert_body":{"name":"K","email":"k@x","country":"NO"}}', 200),
+                 ("DELETE", "/rest/v1/customers?email=eq.k@x", "", 200), ("GET", "/rest/v1/products?limit=1", "", 200), ("GET", "/clients", "", 200),
+                 ("GET", "/admin/api-keys", "", 401)]
+        done = self.exec("sh", "-c", "; ".join([ask] * len(calls)), "sh", *[w for call in calls for w in call[:3]])
+        self.assertEqual(done.stdout.split(), [str(call[3]) for call in calls], done.stdout)
+
+    def test_it_runs_the_workers_that_want_a_process_of_their_own_too(self):
+        done = self.exec("python3", "-c", "import json, os, time, urllib.request as u; e = os.environ\n"
+                         "q = u.Request(e['ATHENA_URL'] + '/admin/daemons', None, {'X-Athena-Key': e['ATHENA_ADMIN_KEY']})\n"
+                         "names = lambda: [w for d in json.loads(u.urlopen(q).read())['data']['daemons'] for w in d['workers']]\n"
+                         "end = time.time() + 30\n"
+                         "while time.time() < end and 'client_pressure_worker' not in names(): time.sleep(0.2)\n"
+                         "print(names().count('client_pressure_worker'))")
+        self.assertEqual((done.returncode, done.stdout.strip()), (0, "1"), done.stderr)
 
     def test_idempotency_keys_work_in_it(self):
         done = self.exec("sh", "-c", 'for i in 1 2; do curl -sf -D - "$ATHENA_URL/gateway/insert" -H "x-athena-client: demo" '
@@ -104,14 +123,14 @@ class Dev(unittest.TestCase):
         p, said = self.start()
         url = re.search(r"runs at (http://127\.0\.0\.1:\d+) ", said).group(1)
         self.assertEqual(len(re.findall(r"^    curl ", said, re.M)), 3)
-        key = re.search(r"dev_[0-9a-f]{40}", said).group(0)
+        keys = [re.search(form, said).group(0) for form in (r"dev_[0-9a-f]{40}", r"ath_[0-9a-f]{16}\.[0-9a-f]{64}")]
         curl = subprocess.run(["sh", "-c", said[said.index("    curl", said.index("/health")):]], text=True, stdout=subprocess.PIPE)
         answers = [json.loads(a) for a in re.findall(r"\{.*?\"success\"\}", curl.stdout)]
         self.assertEqual([len(a["data"]) for a in answers], [3, 3], curl.stdout)
         self.assertIn(url, said)
         listed = {pid: words(pid) for pid in processes_in(self.state)}
         self.assertGreaterEqual(len(listed), 3, listed)  # itself, PostgreSQL, the server
-        self.assertEqual([w for w in listed.values() if key in w], [])
+        self.assertEqual([w for w in listed.values() if any(key in w for key in keys)], [])
 
         second = self.exec("true")
         self.assertEqual(second.returncode, 1)
@@ -155,13 +174,14 @@ class Dev(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_an_interrupt_at_any_time(self):
-        for seconds in (0.1, 0.6, 1.5):  # while the cluster is made, while it starts, ...
+        for seconds in (0.1, 0.15, 0.2, 0.25, 0.3, 0.6, 1.5):  # before the cluster is made, meanwhile, while it starts, ...
             p = subprocess.Popen(self.command("--port", "0", "--exec", "--", "sleep", "100"), stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
             self.running.append(p)
             time.sleep(seconds)
             p.send_signal(signal.SIGINT)
             p.wait(30)
+            self.assertNotIn(b"grace time", p.stdout.read(), seconds)
             self.assertEqual(processes_in(self.state), [], seconds)
         p = subprocess.Popen(self.command("--port", "0", "--exec", "--", "sh", "-c", "echo runs; exec sleep 100"), text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)

@@ -7,7 +7,9 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, f"{ROOT}/tests/support")
-from lab import ADMIN_KEY, Lab  # noqa: E402
+from keylab import KeyLab  # noqa: E402
+from keyrows import Key  # noqa: E402
+from lab import ADMIN_KEY, Lab, wait_for  # noqa: E402
 
 PLACE = {"table_name": "place", "columns": ["id", "who"]}
 HEADERS = ("x-pg-uri", "x-athena-jdbc-url", "x-jdbc-url")
@@ -123,6 +125,40 @@ class DirectTest(unittest.TestCase):
                 seen += f.read()
         self.assertIn("pg_direct_", seen)
         self.assertNotIn("s3cret-of-uri", seen)
+
+
+class DirectKeys(KeyLab):
+    """D-12: who is let through, and for what, goes by the URI's token and by nothing that stands beside it."""
+    more = "- jdbc_allow_private_hosts: true\n"
+    enforced = "false"
+    tcp = True
+
+    def ask(self, key, client="app", path="/gateway/fetch", body=None):
+        headers = {"x-pg-uri": self.pg.tcp_uri("two")}
+        return self.call("POST", path, body or {"table_name": "place"}, key, client, **headers)
+
+    def test_a_key_holds_for_it_by_its_rights(self):
+        self.assertEqual(self.ask(self.key("place.read")).status, 200)
+        a = self.ask(self.key("line.read"))
+        self.assertEqual((a.status, a.json["error"]), (403, "Missing required rights: place.read"))
+        a = self.ask(self.key("place.read"), path="/gateway/query", body={"query": "select 1"})
+        self.assertEqual((a.status, a.json["error"]), (403, "Missing required rights: gateway.query"))
+
+    def test_a_key_of_a_client_is_not_for_a_database_beside_it(self):
+        a = self.ask(self.key("*", client="app"))
+        self.assertEqual((a.status, a.json["message"]), (403, "API key client mismatch"))
+        self.assertRegex(a.json["error"], "scoped to client 'app', not 'pg_direct_[0-9a-f]{16}'")
+
+    def test_it_takes_a_good_key_where_nobody_asks_for_keys(self):
+        self.store.enforce(False)
+        self.addCleanup(wait_for, "keys are asked for again", 20, lambda: self.call("POST", "/gateway/fetch", {"table_name": "place"}, None, "app").status == 401)
+        self.addCleanup(self.store.enforce, True)
+        wait_for("keys are not asked for", 20, lambda: self.call("POST", "/gateway/fetch", {"table_name": "place"}, None, "app").status == 200)
+        good = self.key("place.read")
+        self.assertEqual(self.ask(good).status, 200)
+        for bad in (None, "any", Key(good.public_id, "0" * 64), Key("0" * 16, "0" * 64), self.key("place.read", active=False)):
+            self.assertEqual(self.ask(bad).status, 401, bad)
+        self.assertEqual(self.ask(self.key("line.read")).status, 403)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ class DocumentsTest(unittest.TestCase):
         cls.lab = Lab()
         cls.addClassCleanup(cls.lab.__exit__)  # also when what follows fails
         cls.pg = cls.lab.postgres()
-        cls.server = cls.lab.athena({"app": cls.pg.uri("postgres"), "dead": "postgres://nobody@127.0.0.1:1/none"})
+        cls.server = cls.lab.athena({"app": cls.pg.uri("postgres"), "dead": "postgres://nobody@127.0.0.1:1/none"},
+                                    plugins=("routes-meta", "routes-gateway", "routes-query", "routes-rest", "routes-public", "routes-admin-clients",
+                                             "routes-admin-ops", "routes-daemons", "sink-file"))
         wait_for("the database is connected", 10, lambda: cls.server.get("/ready").status == 200)
 
     @classmethod

@@ -69,7 +69,8 @@ class InstallTest(unittest.TestCase):
         self.assertEqual(server.get("/hello").headers["content-type"], "text/plain; charset=utf-8")
 
     def test_what_is_installed_where(self):
-        for name in ("athena", "athena_rs", "athena-server", "athena-cli"):
+        workers = ("daemon", "clone-worker", "backup-worker", "deferred-query-worker", "typesense-worker", "client-pressure-worker", "daemon-legacy-workers")
+        for name in ("athena", "athena_rs", "athena-server", "athena-cli", *(f"athena-{w}" for w in workers), *(f"athena_{w}".replace("-", "_") for w in workers)):
             self.assertIn("athena 0.", run(f"{self.prefix}/sbin/{name}", "--version"))
         listed = run(f"{self.prefix}/sbin/athena", "plugins")
         self.assertIn(f"folder: {self.plugins}\n", listed)  # wherever the whole of it lies

@@ -154,7 +154,7 @@ class ServerTest(unittest.TestCase):
         without, smaller = served(other)
         self.assertEqual(with_gateway - without, {("POST", "/gateway/fetch"), ("POST", "/gateway/data"), ("GET", "/data"),
                                                   ("PUT", "/gateway/insert"), ("POST", "/gateway/insert"), ("POST", "/gateway/update"),
-                                                  ("DELETE", "/gateway/delete"), ("POST", "/gateway/delete"), ("POST", "/gateway/transaction")})
+                                                  ("DELETE", "/gateway/delete"), ("POST", "/gateway/delete"), ("POST", "/gateway/transaction"), ("POST", "/gateway/deferred/flush")})
         self.assertEqual(without - with_gateway, set())
         self.assertIn("/gateway/fetch", document)
         self.assertNotIn("/gateway/", smaller)
@@ -205,11 +205,11 @@ class ServerTest(unittest.TestCase):
 
     def test_term_drains_and_ends_with_zero(self):
         server = self.lab.athena({"app": self.pg.uri("app")})
-        self.pg.run("create or replace view nap as select id, pg_sleep(3)::text as slept from users where id = 1", "app")
+        self.pg.run("create or replace view nap as select id, pg_sleep(8)::text as slept from users where id = 1", "app")
         got = []
         t = threading.Thread(target=lambda: got.append(server.fetch("app", {"table_name": "nap", "columns": ["id", "slept"]})))
         t.start()
-        wait_for("the query runs", 5, lambda: self.backends('%nap%') == "1")
+        wait_for("the query runs", 20, lambda: self.backends('%nap%') == "1" or got)
         server.process.send_signal(signal.SIGTERM)
         t.join(20)
         self.assertEqual(got[0].status, 200, got[0].body)

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "db/catalog.h"
+#include "db/db_priv.h"
 #include "lib/buf.h"
 #include "support/check_main.h"
 #include "support/dblab.h"
@@ -333,6 +334,32 @@ START_TEST(a_new_table_is_found_and_a_typo_costs_little)
 }
 END_TEST
 
+/* Whoever comes while a reading is under way is not told by that one that there is no such table: it may
+ * have begun before the table was there. */
+START_TEST(a_reading_that_began_before_is_not_believed)
+{
+    struct look k = { 0 };
+    char sql[64], name[16];
+
+    lab_up();
+    postgres_sql(pg, "DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE format('CREATE TABLE many%s (a int)', "
+                     "i); END LOOP; END $$");
+    look(&k);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "late%d", i);
+        snprintf(sql, sizeof(sql), "CREATE TABLE %s ()", name);
+        db_catalog_changed(db_client_find(ATH_S("acme"))); /* reads it all, which takes a while */
+        postgres_sql(pg, sql);
+        k = (struct look){ .find = str_of(name), .known = k.version };
+        look(&k);
+        ck_assert_msg(k.found, "%s is not found", name);
+    }
+    postgres_sql(pg, "DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE format('DROP TABLE many%s', i); END "
+                     "LOOP; END $$");
+    lab_stop(lab);
+}
+END_TEST
+
 START_TEST(many_share_one_reading)
 {
     enum { N = 100 };
@@ -421,6 +448,7 @@ Suite *test_suite(void)
         tables_columns_types_and_keys_are_known,
         functions_are_known_by_signature,
         a_new_table_is_found_and_a_typo_costs_little,
+        a_reading_that_began_before_is_not_believed,
         many_share_one_reading,
         a_database_that_is_down_says_so,
         warming_opens_and_reads_or_fails_once,

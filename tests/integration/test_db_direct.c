@@ -1,5 +1,10 @@
 /* Clients of callers' URIs: how many there may be, how many connections, and how they end. */
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -29,7 +34,7 @@ static void lab_up(bool private)
     o.budget = 250;
     o.pool_max = 50;
     o.direct_private = private;
-    o.direct_hosts = private ? NULL : "127.1,2130706433,0x7f.0.0.1,one.example.org";
+    o.direct_hosts = private ? NULL : "127.1,2130706433,0x7f.0.0.1,example.org";
     lab = lab_start(&o, 2);
 }
 
@@ -98,6 +103,28 @@ START_TEST(each_uri_is_a_client_and_there_are_only_so_many)
 }
 END_TEST
 
+/* Connections of this process that are open now, each told by its own port: PostgreSQL shows one that
+ * has ended until its own process has, and here one has more than one descriptor. */
+static long connections(void)
+{
+    struct sockaddr_in peer, own;
+    in_port_t seen[64];
+    long n = 0, i;
+
+    for (int fd = 3; fd < 1024 && n < 64; fd++) {
+        socklen_t size = sizeof(peer), own_size = sizeof(own);
+        if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0 || peer.sin_family != AF_INET ||
+            ntohs(peer.sin_port) != postgres_port(pg) ||
+            getsockname(fd, (struct sockaddr *)&own, &own_size) < 0)
+            continue;
+        for (i = 0; i < n && seen[i] != own.sin_port; i++)
+            ;
+        if (i == n)
+            seen[n++] = own.sin_port;
+    }
+    return n;
+}
+
 START_TEST(one_has_four_connections_at_most)
 {
     enum { N = 20 };
@@ -109,11 +136,9 @@ START_TEST(one_has_four_connections_at_most)
         a[i] = ask_uri(uri_of(1), "SELECT pg_sleep(0.3)");
         lab_send(lab, i % 2, &a[i], 1);
     }
-    for (int i = 0; i < 10; i++) {
-        long n = postgres_number(pg, "SELECT count(*) FROM pg_stat_activity WHERE application_name "
-                                     "= 'direct1'");
+    for (int i = 0; i < 200 && !ask_wait(a[N - 1], 50); i++) {
+        long n = connections();
         most = n > most ? n : most;
-        usleep(50000);
     }
     ck_assert_int_ge(most, 2);
     ck_assert_int_le(most, DIRECT_CONNECTIONS);
@@ -160,6 +185,85 @@ START_TEST(failures_say_nothing_of_what_is_there)
 }
 END_TEST
 
+/* ---- a name server that lies, and an address of the world that is this machine ---- */
+
+static const char public_address[] = "8.8.8.8"; /* nothing is ever sent there */
+static atomic_int asked, reached;               /* of names that change; that address */
+
+typedef int lookup_fn(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+typedef int connect_fn(int, const struct sockaddr *, socklen_t);
+
+/* changes.example.org has a public address when it is first asked for, and a private one ever
+ * after; both.example.org has one of each. */
+__attribute__((visibility("default"))) int getaddrinfo(const char *name, const char *service,
+                                                       const struct addrinfo *hints,
+                                                       struct addrinfo **ret)
+{
+    lookup_fn *real = (lookup_fn *)(uintptr_t)dlsym(RTLD_NEXT, "getaddrinfo");
+    struct addrinfo *last;
+    int rc;
+
+    if (name && strcmp(name, "changes.example.org") == 0)
+        return real(atomic_fetch_add(&asked, 1) ? "127.0.0.1" : public_address, service, hints,
+                    ret);
+    if (!name || strcmp(name, "both.example.org") != 0)
+        return real(name, service, hints, ret);
+    if ((rc = real(public_address, service, hints, ret)) != 0)
+        return rc;
+    for (last = *ret; last->ai_next;)
+        last = last->ai_next;
+    return real("127.0.0.1", service, hints, &last->ai_next);
+}
+
+__attribute__((visibility("default"))) int connect(int fd, const struct sockaddr *to, socklen_t n)
+{
+    connect_fn *real = (connect_fn *)(uintptr_t)dlsym(RTLD_NEXT, "connect");
+    struct sockaddr_in here;
+
+    if (to->sa_family != AF_INET || n < sizeof(here))
+        return real(fd, to, n);
+    memcpy(&here, to, sizeof(here));
+    if (here.sin_addr.s_addr == inet_addr(public_address)) {
+        atomic_fetch_add(&reached, 1);
+        here.sin_addr.s_addr = inet_addr("127.0.0.1");
+    }
+    return real(fd, (const struct sockaddr *)&here, sizeof(here));
+}
+
+static long sessions(void)
+{
+    return postgres_number(pg, "SELECT sessions FROM pg_stat_database WHERE datname = 'postgres'");
+}
+
+START_TEST(D_12_the_address_that_was_checked_is_the_one_that_is_connected_to)
+{
+    char uri[200];
+    long before;
+
+    lab_up(false);
+    atomic_store(&asked, 0);
+    atomic_store(&reached, 0);
+    snprintf(uri, sizeof(uri),
+             "postgres://postgres@changes.example.org:%d/postgres?sslmode=disable",
+             postgres_port(pg));
+    get(0, uri, "SELECT 'checked'", "checked");
+    ck_assert_int_eq(atomic_load(&asked), 1); /* libpq has looked up nothing */
+    ck_assert_int_eq(atomic_load(&reached), 1);
+    lab_stop(lab);
+
+    lab_up(false); /* whose loops remember no names */
+    before = sessions();
+    fails(uri, "postgres_driver_error");
+    ck_assert_int_ge(atomic_load(&asked), 2);
+    snprintf(uri, sizeof(uri), "postgres://postgres@both.example.org:%d/postgres?sslmode=disable",
+             postgres_port(pg));
+    fails(uri, "postgres_driver_error");
+    ck_assert_int_eq(atomic_load(&reached), 1); /* one private address is enough to refuse a name */
+    ck_assert_int_le(sessions() - before, 1);   /* the question's own */
+    lab_stop(lab);
+}
+END_TEST
+
 /* Names whose address is found only by resolving them. */
 START_TEST(G_20_what_resolves_to_a_private_address_is_not_connected_to)
 {
@@ -168,15 +272,14 @@ START_TEST(G_20_what_resolves_to_a_private_address_is_not_connected_to)
     char uri[200];
 
     lab_up(false);
-    before =
-        postgres_number(pg, "SELECT sessions FROM pg_stat_database WHERE datname = 'postgres'");
+    before = sessions();
     for (size_t i = 0; i < ATH_COUNT(hosts); i++) {
         snprintf(uri, sizeof(uri), "postgres://postgres@%s:%d/postgres", hosts[i],
                  postgres_port(pg));
         fails(uri, "postgres_driver_error");
     }
     fails(uri_of(1), "invalid_target");
-    after = postgres_number(pg, "SELECT sessions FROM pg_stat_database WHERE datname = 'postgres'");
+    after = sessions();
     ck_assert_int_le(after - before, 1); /* the question's own */
     lab_stop(lab);
 }
@@ -195,13 +298,35 @@ START_TEST(without_a_rule_there_are_none)
 }
 END_TEST
 
+/* ATH_PG_OPERATOR: anywhere, with everything that libpq knows, without the server's limit; and what a
+ * caller may not use is not opened to callers by it. */
+START_TEST(an_operators_uri_leads_anywhere)
+{
+    struct db_options o = lab_options();
+    struct ask *a;
+
+    lab = lab_start(&o, 1);
+    a = ask_uri(uri_of(1), "SELECT current_setting('statement_timeout')");
+    a->q.flags |= ATH_PG_OPERATOR;
+    lab_send(lab, 0, &a, 1);
+    ck_assert(ask_wait(a, 10000));
+    ck_assert_msg(a->rc == 0, "%s", a->err.message);
+    ck_assert_str_eq(a->cell, "0");
+    ask_end_uri(a);
+    fails(uri_of(1), "invalid_target");
+    lab_stop(lab);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
+        an_operators_uri_leads_anywhere,
         each_uri_is_a_client_and_there_are_only_so_many,
         one_has_four_connections_at_most,
         places_in_use_are_not_taken_away,
         failures_say_nothing_of_what_is_there,
+        D_12_the_address_that_was_checked_is_the_one_that_is_connected_to,
         G_20_what_resolves_to_a_private_address_is_not_connected_to,
         without_a_rule_there_are_none,
     };

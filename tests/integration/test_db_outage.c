@@ -258,7 +258,8 @@ START_TEST(waiting_has_an_end_and_a_bound)
 }
 END_TEST
 
-START_TEST(connections_stay_within_the_budget_and_move_between_loops)
+/* With turns a quarter of the budget is for others. */
+static void budget_is_kept(bool fair)
 {
     enum { N = 40 };
     struct db_options o = lab_options();
@@ -266,6 +267,7 @@ START_TEST(connections_stay_within_the_budget_and_move_between_loops)
 
     o.pool_max = 12;
     o.budget = 6;
+    o.fair = fair;
     lab = lab_start(&o, 2);
     put("acme", postgres_uri(pg));
     for (int i = 0; i < N; i++)
@@ -281,7 +283,7 @@ START_TEST(connections_stay_within_the_budget_and_move_between_loops)
     }
     ck_assert_int_eq(postgres_number(pg, "SELECT count(*) FROM pg_stat_activity "
                                          "WHERE application_name = 'athena'"),
-                     6);
+                     fair ? 4 : 6);
     for (int i = 0; i < 4; i++)
         b[i] = ask_new("acme", 0, "SELECT 1");
     lab_send(lab, 1, b, 4); /* and gives back to the second */
@@ -291,6 +293,12 @@ START_TEST(connections_stay_within_the_budget_and_move_between_loops)
         ask_free(b[i]);
     }
     lab_stop(lab);
+}
+
+START_TEST(connections_stay_within_the_budget_and_move_between_loops)
+{
+    budget_is_kept(false);
+    budget_is_kept(true);
 }
 END_TEST
 

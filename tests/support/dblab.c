@@ -37,6 +37,8 @@ struct db_options lab_options(void)
         .max_lifetime_ms = 600000,
         .connect_timeout_ms = 5000,
         .waiting_max = 10000,
+        .waiting_budget = 40000,
+        .fair = true,
         .prepared_max = 100,
     };
 }

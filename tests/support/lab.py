@@ -8,7 +8,8 @@
 
 Everything started here is stopped and removed when the block ends, whatever happens in it.
 ATHENA_EXE names the executable (default: build/asan/athena, then build/release/athena); ATHENA_TEST_PG_BIN the folder
-with PostgreSQL's programs (default: the newest of Debian's).
+with PostgreSQL's programs (default: the newest of Debian's). ATHENA_TEST_PG_TEMPLATE names a new cluster of theirs that is
+copied, which is quicker than initdb; `lab.py --template FOLDER` makes one.
 """
 import glob
 import http.client
@@ -19,11 +20,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-ADMIN_KEY = "lab-admin-key"
+ADMIN_KEY = "lab-admin-key-of-tests"
 
 
 def executable():
@@ -78,21 +80,28 @@ class Postgres:
         self.port = free_port() if tcp else 5432
         self.user = unprivileged()
         self.folder, self.data, self.log = folder, f"{folder}/data", f"{folder}/log"
-        os.makedirs(folder)
-        if self.user:
-            os.chown(folder, self.user.pw_uid, self.user.pw_gid)
-        os.chmod(folder, 0o755)
-        self.program("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        self.make(os.environ.get("ATHENA_TEST_PG_TEMPLATE") if self.bin == postgres_bin() else None)
         with open(f"{self.data}/postgresql.conf", "a") as f:
             f.write(f"listen_addresses='{'127.0.0.1' if tcp else ''}'\nport={self.port}\nunix_socket_directories='{folder}'\nunix_socket_permissions=0777\n"
                     "fsync=off\nfull_page_writes=off\nmax_connections=200\n")
             f.writelines(f"{line}\n" for line in settings)
         self.start()
 
+    def make(self, template):
+        """A new cluster, which is not started."""
+        os.makedirs(self.folder)
+        if self.user:
+            os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
+        os.chmod(self.folder, 0o755)
+        if template:
+            self.program("/bin/cp", "-a", template, self.data)
+        else:
+            self.program("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync")
+
     def program(self, name, *args, check=True):
         who = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
         env = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LD_PRELOAD"))}
-        done = subprocess.run([f"{self.bin}/{name}", *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        done = subprocess.run([os.path.join(self.bin, name), *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               stdin=subprocess.DEVNULL, cwd="/", env=env, text=True, **who)
         if check and done.returncode != 0:
             raise AssertionError(f"{name} failed: {done.stdout}")
@@ -135,6 +144,14 @@ class Postgres:
                             "-d", database, "-f", path)
 
 
+class Template(Postgres):
+    """`folder`/data, for ATHENA_TEST_PG_TEMPLATE."""
+    def __init__(self, folder):
+        self.bin, self.user = postgres_bin(), unprivileged()
+        self.folder, self.data = folder, f"{folder}/data"
+        self.make(None)
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -159,9 +176,10 @@ class Athena:
         self.config = f"{folder}/config.yaml"
         with open(self.config, "w") as f:
             f.write(config)
-        self.logs = f"{folder}/logs"
+        self.logs, self.state = f"{folder}/logs", f"{folder}/state"
+        os.makedirs(self.state)
         self.port = free_port()
-        self.env = {"PATH": os.environ["PATH"], "HOME": folder, "ATHENA_TRACING_LOG_DIR": self.logs, "ATHENA_KEY_12": ADMIN_KEY,
+        self.env = {"PATH": os.environ["PATH"], "HOME": folder, "ATHENA_TRACING_LOG_DIR": self.logs, "STATE_DIRECTORY": self.state, "ATHENA_KEY_12": ADMIN_KEY,
                     **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS") or k == "LD_LIBRARY_PATH"}, **dict(env)}
         self.output = open(f"{folder}/output", "w+")
         self.process = subprocess.Popen([*wrapper, self.exe, *args, "--config", self.config, "--port", str(self.port)], cwd=folder,
@@ -239,9 +257,8 @@ class Redis:
 
     def run(self, *words):
         """One command; its answer as text, None for a nil, a list of an array (not nested)."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s, s.makefile("rb") as f:
             s.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w.encode()), w.encode()) for w in words))
-            f = s.makefile("rb")
 
             def read():
                 line = f.readline().decode().rstrip("\r\n")
@@ -295,10 +312,16 @@ class Lab:
         self.things.append(Redis(self.place("redis"), *more))
         return self.things[-1]
 
-    def athena(self, clients, plugins=("routes-meta", "routes-gateway", "routes-query", "routes-rest", "routes-public", "sink-file"), more="", wait=True, config=None, **kw):
-        """`clients`: name to URI; `more`: further YAML. Keys are enforced, as in what we ship. `config` replaces it all."""
+    def athena(self, clients, plugins=("routes-meta", "routes-gateway", "routes-query", "routes-rest", "routes-public", "sink-file"), more="", wait=True, config=None, gateway="", **kw):
+        """`clients`: name to URI; `more`: further YAML, `gateway`: of that section. Keys are enforced, as in what we ship. `config` replaces it all."""
         config = config or (f"plugins: [{', '.join(plugins)}]\nurls: []\nhosts: []\nauthenticator: []\napi:\n- port: 4052\n"
-                  "gateway:\n- enforce_api_keys: true\npostgres_clients:\n"
+                  f"gateway:\n- enforce_api_keys: true\n{gateway}postgres_clients:\n"
                   + "".join(f"- {name}: \"{uri}\"\n" for name, uri in clients.items()) + more)
         self.things.append(Athena(self.place("athena"), config, **kw))
         return self.things[-1].ready() if wait else self.things[-1]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] != "--template":
+        raise SystemExit("usage: lab.py --template FOLDER")
+    Template(sys.argv[2])

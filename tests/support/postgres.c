@@ -175,6 +175,18 @@ static void make_certificate(struct postgres *p)
     chmod(key, 0600);
 }
 
+/* A copy of what ATHENA_TEST_PG_TEMPLATE names (lab.py), or a new one. */
+static void make_cluster(struct postgres *p)
+{
+    const char *template = getenv("ATHENA_TEST_PG_TEMPLATE");
+
+    if (template)
+        run(p, "/bin/cp", "-a", template, p->data, (char *)NULL);
+    else
+        run(p, "initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync",
+            "-D", p->data, (char *)NULL);
+}
+
 struct postgres *postgres_start(const struct postgres_options *o)
 {
     struct postgres *p = calloc(1, sizeof(*p));
@@ -194,8 +206,7 @@ struct postgres *postgres_start(const struct postgres_options *o)
     snprintf(p->data, sizeof(p->data), "%s/data", p->folder);
     snprintf(p->uri, sizeof(p->uri), "postgresql://postgres@/postgres?host=%s&port=%d", p->folder,
              p->port);
-    run(p, "initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync",
-        "-D", p->data, (char *)NULL);
+    make_cluster(p);
     /* Not every server and libpq is built with TLS; a server without refuses the setting. */
     p->tls = o && o->tls && PQsslAttribute(NULL, "library") &&
              works(p, "postgres", "-D", p->data, "-c", "ssl=on", "-C", "ssl", (char *)NULL);
@@ -289,6 +300,11 @@ bool postgres_tls(const struct postgres *p)
         return true;
     printf("TLS is NOT TESTED here: this %s was built without it\n", which);
     return false;
+}
+
+const char *postgres_bin(const struct postgres *p)
+{
+    return p->bin;
 }
 
 int postgres_port(const struct postgres *p)

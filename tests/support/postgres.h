@@ -23,6 +23,7 @@ void postgres_free(struct postgres *p); /* stops it and removes its folder; acce
 
 const char *postgres_uri(const struct postgres *p);    /* of database "postgres", by the socket */
 const char *postgres_folder(const struct postgres *p); /* where the socket is */
+const char *postgres_bin(const struct postgres *p);    /* where its programs are */
 int postgres_port(const struct postgres *p);           /* 5432 unless it listens on TCP */
 bool postgres_tls(const struct postgres *p); /* it and libpq have TLS; prints so when they do not */
 
