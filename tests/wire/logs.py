@@ -4,8 +4,12 @@ Of the recorded lines those are compared that operators build on: the request li
 (athena_rs::gateway_trace), field by field and in their order. Parts: success_log:TARGET, error_log:TARGET (a line more or less),
 and TARGET:FIELD; names: a field that is missing or not in its place.
 
+Of the rows that a request leaves in the log tables, the last of each table is compared, column by column: TABLE (how many there
+are), TABLE:COLUMN, TABLE:details.KEY. What the published server wrote before it knew how a request ends is not in a recording.
+
 Lines recorded with enforcement on are played against a second server that enforces keys.
 """
+import json
 import re
 import time
 
@@ -14,6 +18,9 @@ import wire
 COMPARED = ("athena::http", "athena_rs::gateway_trace")
 # Ids, versions and times, and what only a write has.
 VOLATILE = {"request_id", "athena_version", "duration_ms", "trace_id", "resource_id"}
+TABLES = ("gateway_request_log", "gateway_operation_log", "gateway_route_request_log")
+UNKNOWN_THEN = {"status_code", "duration_ms", "cached", "cache_lookup_outcome", "cache_source", "operation", "table_name"}
+NOT_COMPARED = {"host", "request_id", "time", "duration_ms", "cache_key", "cache_key_hashed", "trace_id", "resource_id"}
 LINE = re.compile(r"(?P<time>[\d:.T+-]+Z?)\s+(?P<level>[A-Z]+) (?:(?P<span>http\.request\{.*?\}): )?(?P<target>[\w:]+): (?P<rest>.*)")
 
 
@@ -94,7 +101,52 @@ def file_gaps(name, want, have):
             yield from line_gaps(*pair)
 
 
-def play(server, enforcing, score):
+class Rows:
+    """The rows of one request in the tables: other servers write into them, too. `ask` runs a query and gives its text."""
+
+    def __init__(self, ask):
+        self.ask = ask
+
+    def of(self, request_id, counts):
+        """When as many as `counts` says are there, and no more have come for a while."""
+        text = " union all ".join(f"(select '{t}', jsonb_agg(to_jsonb(r) order by r.id) from {t} r where request_id = '{request_id}')" for t in TABLES)
+        end, quiet, before = time.monotonic() + 10, 0, None
+        while quiet < 2:
+            lines = (line.partition("|") for line in self.ask(text).splitlines())
+            found = {t: json.loads(rows) if rows else [] for t, _, rows in lines}
+            missing = any(len(found[t]) < counts[t] for t in TABLES) and time.monotonic() < end
+            quiet = 0 if missing or found != before else quiet + 1
+            before = found
+            time.sleep(0.1)
+        return found
+
+
+def row_gaps(table, want, have):
+    if len(want) != len(have):
+        yield table, f"{len(want)} rows recorded, {len(have)} seen"
+    if not want or not have:
+        return
+    want, have = want[-1], have[-1]
+    for column, value in want.items():
+        if column in NOT_COMPARED or (table == "gateway_request_log" and column in UNKNOWN_THEN):
+            continue
+        pairs = [(column, value, have.get(column))]
+        if isinstance(value, dict) and isinstance(have.get(column), dict):
+            pairs = [(f"{column}.{key}", v, have[column].get(key)) for key, v in value.items() if key not in NOT_COMPARED]
+        for name, a, b in pairs:
+            if a != b:
+                yield f"{table}:{name}", f"{a!r} recorded, {b!r} seen"
+
+
+def final_gaps(rows, status):
+    """What the recording cannot show: the row says what the caller got."""
+    for row in rows["gateway_request_log"]:
+        if row["status_code"] != status or row["duration_ms"] is None:
+            yield "gateway_request_log:status_code", f"{status} answered, {row['status_code']} in the row"
+
+
+def play(server, enforcing, ask, score):
+    rows = Rows(ask)
     explanations = wire.Explanations("admin-logs")
     followers = {"enforcement on": Follower(enforcing)}
     usual = Follower(server)
@@ -103,5 +155,9 @@ def play(server, enforcing, score):
         found = [("status", f"{line['status']} recorded, {answer.status} seen")] if answer.status != line["status"] else []
         for name in have:
             found += file_gaps(f"{name}_log", line[f"{name}_log"], have[name])
+        new = rows.of(answer.headers.get("x-athena-request-id", ""), {table: len(line[table]) for table in TABLES})
+        for table in TABLES:
+            found += row_gaps(table, line[table], new[table])
+        found += final_gaps(new, answer.status)
         score.check(f"admin-logs/{line['id']}", wire.judge(line, found, explanations))
     score.check("admin-logs/explanations", explanations.stale())
