@@ -398,6 +398,30 @@ class Upkeep(unittest.TestCase):
         self.wait_value("a day that is over is dropped", self.DAYS, db, expected)
         wait_for("and counted", 10, lambda: metrics(server).get('athena_retention_dropped_partitions_total{table="gateway_request_log"}') == 1)
 
+    def test_partitions_while_they_are_read(self):
+        """Who reads while days move out of the default partition sees every row once, whatever it waited for."""
+        db = self.parted("""
+            insert into gateway_request_log (created_at, request_id, time) select date_trunc('day', now() at time zone 'UTC') at time zone 'UTC'
+                - i * interval '1 day', n::text, 0 from generate_series(-7, 13) i, generate_series(1, 2000) n;""")
+        stop, seen = threading.Event(), []
+
+        def read():
+            while not stop.is_set():
+                seen.extend(self.sql("select count(*) from gateway_request_log;\n" * 50, db).split())
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        try:
+            server = self.server(db, more="schema:\n  bootstrap: off\n")
+            self.wait_value("the default partition is empty", "select count(*) from gateway_request_log_default", db, "0")
+        finally:
+            stop.set()
+            for reader in readers:
+                reader.join()
+        self.assertEqual(set(seen), {"42000"})
+        self.assertEqual(self.value(self.DAYS, db), self.days(-13, 7))
+        self.assertEqual(self.ticks(server, "partition_worker", "failed"), 0, self.lines(server))
+
     def test_partitions_not_partitioned(self):
         """Plain tables stay as they are."""
         db = self.database()

@@ -8,10 +8,17 @@
  *     analyze the whole, which autovacuum never does
  *
  * ATTACH and not CREATE ... PARTITION OF, because that would lock the whole log. The default
- * partition is locked first: a row that came in between would make the attaching fail. A day that
- * is being written just now is missing only when nobody has kept the log for a week; then the whole
- * log is locked for a moment, because who has been sent to the default partition already would
- * find, when the lock is over, that it does not take the row any more.
+ * partition is locked first: a row that came in between would make the attaching fail.
+ *
+ * A reader counts a log's partitions before it waits for any of them: one that waited for the
+ * default partition would look for rows there that meanwhile lie in a partition it does not know.
+ * So rows are copied while everybody may read, and leave the default partition with the whole log
+ * locked, for a moment. A writer that waits for the default partition would wait for the log, too,
+ * and the log for it: who moves gives up first (lock_timeout), and the next tick tries again.
+ *
+ * A day that is being written just now is missing only when nobody has kept the log for a week;
+ * then the whole log is locked from the beginning, because who has been sent to the default
+ * partition already would find, when the lock is over, that it does not take the row any more.
  *
  * How it fails: a statement that cannot get its lock in time is left for the next tick, like
  * everything behind it; rows that stay in the default partition are as good as elsewhere.
@@ -79,19 +86,33 @@ static const char *create_sql(ath_arena *a, const struct log *l, ath_str part)
     return b.p;
 }
 
-static const char *move_sql(ath_arena *a, const struct log *l, ath_str part, ath_str day)
+static void put_rows_of(struct buf *b, const struct log *l, ath_str day)
+{
+    buf_lit(b, " from ");
+    buf_ident2(b, l->schema, l->rest);
+    buf_lit(b, " where created_at >= ");
+    put_day(b, day, "");
+    buf_lit(b, " and created_at < ");
+    put_day(b, day, " + interval '1 day'");
+}
+
+static const char *copy_sql(ath_arena *a, const struct log *l, ath_str part, ath_str day)
 {
     struct buf b = BUF_ARENA(a);
 
-    buf_lit(&b, "with moved as (delete from ");
-    buf_ident2(&b, l->schema, l->rest);
-    buf_lit(&b, " where created_at >= ");
-    put_day(&b, day, "");
-    buf_lit(&b, " and created_at < ");
-    put_day(&b, day, " + interval '1 day'");
-    buf_printf(&b, " returning %.*s) insert into ", STR_ARG(l->columns));
+    buf_lit(&b, "insert into ");
     buf_ident2(&b, l->schema, part);
-    buf_printf(&b, " (%.*s) select %.*s from moved", STR_ARG(l->columns), STR_ARG(l->columns));
+    buf_printf(&b, " (%.*s) select %.*s", STR_ARG(l->columns), STR_ARG(l->columns));
+    put_rows_of(&b, l, day);
+    return b.p;
+}
+
+static const char *delete_sql(ath_arena *a, const struct log *l, ath_str day)
+{
+    struct buf b = BUF_ARENA(a);
+
+    buf_lit(&b, "delete");
+    put_rows_of(&b, l, day);
     return b.p;
 }
 
@@ -111,17 +132,22 @@ static const char *attach_sql(ath_arena *a, const struct log *l, ath_str part, a
     return b.p;
 }
 
-/* A change that changes nothing but takes the lock: LOCK TABLE is refused in a trip, whose
- * transaction PostgreSQL does not take for a block. */
-static const char *lock_sql(ath_arena *a, const struct log *l, ath_str day)
+/* In a block: LOCK TABLE is refused in a trip, whose transaction PostgreSQL does not take for one. */
+static const char *lock_sql(ath_arena *a, const struct log *l, ath_str table, const char *mode)
 {
-    struct buf b = BUF_ARENA(a);
-    bool written = str_cmp(day, l->first) >= 0 && str_cmp(day, l->last) <= 0;
+    struct buf code = BUF_ARENA(a), b = BUF_ARENA(a);
 
-    buf_lit(&b, "alter table ");
-    buf_ident2(&b, l->schema, written ? l->name : l->rest);
-    buf_lit(&b, " alter created_at set not null");
+    buf_lit(&code, "begin lock table only ");
+    buf_ident2(&code, l->schema, table);
+    buf_printf(&code, " in %s mode; end", mode);
+    buf_lit(&b, "do ");
+    buf_literal(&b, buf_view(&code));
     return b.p;
+}
+
+static bool is_written(const struct log *l, ath_str day)
+{
+    return str_cmp(day, l->first) >= 0 && str_cmp(day, l->last) <= 0;
 }
 
 static int made(ath_task *t, const ath_done *d, ath_err *e)
@@ -131,21 +157,53 @@ static int made(ath_task *t, const ath_done *d, ath_err *e)
     return d->rc < 0 ? d->rc : next(t, w, e);
 }
 
-static int make_day(ath_task *t, struct work *w, ath_str day, ath_err *e)
+/* `filled`: the default partition may have rows of that day. */
+static int attach_day(ath_task *t, struct work *w, ath_str day, bool filled, ath_err *e)
 {
     ath_arena *a = ath_arena_of(t);
     const struct log *l = log_of(w);
     ath_str part = part_name(a, l, day);
-    ath_stmt stmt[4];
+    bool written = is_written(l, day);
+    ath_stmt stmt[6];
     struct ask ask = { .stmt = stmt };
 
+    if (l->rest.n && written)
+        stmt[ask.count++] = (ath_stmt){ .sql = lock_sql(a, l, l->name, "access exclusive") };
     if (l->rest.n)
-        stmt[ask.count++] = (ath_stmt){ .sql = lock_sql(a, l, day) };
+        stmt[ask.count++] = (ath_stmt){ .sql = lock_sql(a, l, l->rest, "share row exclusive") };
     stmt[ask.count++] = (ath_stmt){ .sql = create_sql(a, l, part) };
-    if (l->rest.n)
-        stmt[ask.count++] = (ath_stmt){ .sql = move_sql(a, l, part, day) };
+    if (filled) {
+        stmt[ask.count++] = (ath_stmt){ .sql = copy_sql(a, l, part, day) };
+        if (!written)
+            stmt[ask.count++] = (ath_stmt){ .sql = lock_sql(a, l, l->name, "access exclusive") };
+        stmt[ask.count++] = (ath_stmt){ .sql = delete_sql(a, l, day) };
+    }
     stmt[ask.count++] = (ath_stmt){ .sql = attach_sql(a, l, part, day) };
     return upkeep_ask(t, &ask, made, w, e);
+}
+
+static int looked(ath_task *t, const ath_done *d, ath_err *e)
+{
+    struct work *w = d->arg;
+
+    return d->rc < 0 ? d->rc : attach_day(t, w, w->day, ath_host_->pg->count(d->rows) > 0, e);
+}
+
+/* A day ahead has rows only where a clock was wrong. */
+static int make_day(ath_task *t, struct work *w, ath_str day, ath_err *e)
+{
+    struct buf sql = BUF_ARENA(ath_arena_of(t));
+    ath_stmt stmt;
+    struct ask a = { .stmt = &stmt, .count = 1, .flags = ATH_PG_READ_ONLY };
+
+    if (!log_of(w)->rest.n || is_written(log_of(w), day))
+        return attach_day(t, w, day, log_of(w)->rest.n > 0, e);
+    w->day = day;
+    buf_lit(&sql, "select");
+    put_rows_of(&sql, log_of(w), day);
+    buf_lit(&sql, " limit 1");
+    stmt = (ath_stmt){ .sql = sql.p };
+    return upkeep_ask(t, &a, looked, w, e);
 }
 
 /* ---- strays ---- */
@@ -165,7 +223,7 @@ static int found_stray(ath_task *t, const ath_done *d, ath_err *e)
     log_of(w)->strays++;
     memcpy(w->day_room, day.p, day.n);
     w->day = str_from(w->day_room, day.n);
-    return make_day(t, w, w->day, e);
+    return attach_day(t, w, w->day, true, e);
 }
 
 /* What is older than it is kept stays for retention, what lies far in the future for its time. */
