@@ -16,19 +16,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from support.lab import executable, free_port, unprivileged, wait_for  # noqa: E402
 
 
-def words(pid):
-    """A process's arguments, as everybody can list them."""
-    with open(f"/proc/{pid}/cmdline", "rb") as f:
-        return f.read().decode(errors="replace")
-
-
 def processes_in(folder):
-    """Pids whose working folder or arguments lie in the folder."""
-    found = []
+    """Processes whose working folder or arguments lie in the folder: their arguments by pid, as everybody can list them."""
+    found = {}
     for path in glob.glob("/proc/[0-9]*"):
         try:
-            if (folder in words(path[6:]) or os.readlink(f"{path}/cwd").startswith(folder)) and int(path[6:]) != os.getpid():
-                found.append(int(path[6:]))
+            with open(f"{path}/cmdline", "rb") as f:
+                words = f.read().decode(errors="replace")
+            if (folder in words or os.readlink(f"{path}/cwd").startswith(folder)) and int(path[6:]) != os.getpid():
+                found[int(path[6:])] = words
         except OSError:
             pass
     return found
@@ -81,7 +77,7 @@ class Dev(unittest.TestCase):
         first, rows = done.stdout.splitlines()  # nothing but what the command says
         self.assertRegex(first, r"^pong yes dev_[0-9a-f]{40} ath_[0-9a-f]{16}\.[0-9a-f]{64}$")
         self.assertEqual([r["sku"] for r in json.loads(rows)["data"]], ["SKU-00001", "SKU-00002"])
-        self.assertEqual(processes_in(self.state), [])
+        self.assertEqual(processes_in(self.state), {})
         for name in ("admin.key", "api.key", "config.yaml", "server.log", "postgres.log"):
             self.assertEqual(stat.S_IMODE(os.stat(f"{self.state}/{name}").st_mode), 0o600, name)
 
@@ -128,7 +124,7 @@ class Dev(unittest.TestCase):
         answers = [json.loads(a) for a in re.findall(r"\{.*?\"success\"\}", curl.stdout)]
         self.assertEqual([len(a["data"]) for a in answers], [3, 3], curl.stdout)
         self.assertIn(url, said)
-        listed = {pid: words(pid) for pid in processes_in(self.state)}
+        listed = processes_in(self.state)
         self.assertGreaterEqual(len(listed), 3, listed)  # itself, PostgreSQL, the server
         self.assertEqual([w for w in listed.values() if any(key in w for key in keys)], [])
 
@@ -138,7 +134,7 @@ class Dev(unittest.TestCase):
 
         p.send_signal(signal.SIGINT)
         self.assertEqual(p.wait(30), 0)
-        self.assertEqual(processes_in(self.state), [])
+        self.assertEqual(processes_in(self.state), {})
 
     def test_what_a_kill_leaves_is_healed(self):
         p, _ = self.start()
@@ -182,7 +178,7 @@ class Dev(unittest.TestCase):
             p.send_signal(signal.SIGINT)
             p.wait(30)
             self.assertNotIn(b"grace time", p.stdout.read(), seconds)
-            self.assertEqual(processes_in(self.state), [], seconds)
+            self.assertEqual(processes_in(self.state), {}, seconds)
         p = subprocess.Popen(self.command("--port", "0", "--exec", "--", "sh", "-c", "echo runs; exec sleep 100"), text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
         self.addCleanup(p.stderr.close)
@@ -190,7 +186,7 @@ class Dev(unittest.TestCase):
         self.assertEqual(p.stdout.readline(), "runs\n")
         p.send_signal(signal.SIGINT)
         self.assertEqual(p.wait(30), 130)
-        self.assertEqual(processes_in(self.state), [])
+        self.assertEqual(processes_in(self.state), {})
 
     @unittest.skipUnless(unprivileged(), "only root can become somebody else, and only a user that there is")
     def test_without_privileges_from_an_installation(self):
