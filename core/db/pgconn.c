@@ -105,24 +105,26 @@ static void release(void *arg)
     free(c);
 }
 
+void pgconn_hang_up(struct pgconn *c)
+{
+    if (c->state == PGCONN_BUSY && PQstatus(c->pg) == CONNECTION_OK)
+        pgcancel_start(c->loop, c->pg);
+    poll_close(c);
+    PQfinish(c->pg);
+    c->pg = NULL;
+}
+
 void pgconn_close(struct pgconn *c)
 {
-    bool running;
-
     if (c->state == PGCONN_CLOSED)
         return;
-    running = c->state == PGCONN_BUSY && PQstatus(c->pg) == CONNECTION_OK;
+    pgconn_hang_up(c);
     c->state = PGCONN_CLOSED;
     deadline_clear(&c->watch);
     deferred_cancel(&c->broken);
     deferred_cancel(&c->resume);
     if (c->addr)
         pgaddr_cancel(c->addr);
-    if (running)
-        pgcancel_start(c->loop, c->pg);
-    poll_close(c);
-    PQfinish(c->pg);
-    c->pg = NULL;
     while (c->count)
         ring_pop(c);
     prep_free(&c->prep);

@@ -136,5 +136,7 @@ void pgconn_resume(struct pgconn *c);
 void pgconn_detach(struct trip *t); /* from lost() */
 void pgconn_drop(struct trip *t);   /* nobody waits for it any more */
 void pgconn_close(struct pgconn *c);
+/* Its part that the server sees: before its place is another's, and pgconn_close() follows. */
+void pgconn_hang_up(struct pgconn *c);
 
 #endif

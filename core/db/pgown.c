@@ -24,6 +24,7 @@ struct pgconn *pgown_open(struct db_client *c, ath_loop *l, const struct pgconn_
 void pgown_forget(struct pgconn *c)
 {
     list_unlink(&c->node);
+    pgconn_hang_up(c);
     pgbudget_give_own();
     fair_freed();
 }

@@ -67,7 +67,8 @@ static void let_go(struct pgpool *p, struct pgconn *c)
     c->holds = false;
 }
 
-/* Out of the lists and out of the counts. */
+/* Out of the lists and out of the counts; it is closed first, as another loop may open one in its place
+ * at once. */
 static void forget(struct pgpool *p, struct pgconn *c)
 {
     if (c->state == PGCONN_IDLE)
@@ -78,6 +79,7 @@ static void forget(struct pgpool *p, struct pgconn *c)
     let_go(p, c);
     list_unlink(&c->node);
     p->size--;
+    pgconn_hang_up(c);
     fair_give(p->client);
 }
 
