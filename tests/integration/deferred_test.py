@@ -403,7 +403,7 @@ class Once(Case):
 
     def test_9_3_D_03_another_worker_finishes_what_a_killed_one_began(self):
         first = self.server()
-        job = self.put(first, "select pg_sleep(1.5), 'slow' as word")
+        job = self.put(first, "select pg_sleep(4), 'slow' as word")
         self.wait(first, job, "running")
         first.process.kill()
         first.process.wait()

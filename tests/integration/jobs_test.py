@@ -95,9 +95,10 @@ class One(unittest.TestCase):
         self.assertNotEqual(row["status"], "failed")
         row = self.lab.wait(job, "failed")
         self.assertEqual(row["attempts"], 3)
-        running = self.lab.put(do="noop", ms=1000)
+        running = self.lab.put(do="noop", ms=60000)
         self.lab.wait(running, "running")
         self.assertEqual(self.lab.act(self.one, running, "retry").status, 409)
+        self.assertEqual(self.lab.act(self.one, running, "cancel").status, 200)
 
     def test_pins_hold_for_others(self):
         other, mine = self.lab.put(do="noop", pin="another"), self.lab.put(do="noop", pin="one")
@@ -205,7 +206,7 @@ class Alone(unittest.TestCase):
 
     def test_d04_d37_one_that_was_paused_past_its_lease_writes_nothing(self):
         one = self.lab.worker("one", lease="1s", poll="100ms", concurrency=3)
-        jobs = [self.lab.put(do="insert", ms=1500, client="app"), self.lab.put(do="elsewhere", ms=1500, client="app"), self.lab.put(do="noop", ms=1500)]
+        jobs = [self.lab.put(do="insert", ms=4000, client="app"), self.lab.put(do="elsewhere", ms=4000, client="app"), self.lab.put(do="noop", ms=4000)]
         for job in jobs:
             self.lab.wait(job, "running")
         one.process.send_signal(signal.SIGSTOP)
@@ -225,7 +226,7 @@ class Alone(unittest.TestCase):
     def test_a_fenced_write_is_refused_by_the_row_itself(self):
         """The lease is taken away while the job waits; the next renewal is far."""
         self.lab.worker("one", lease="1h", poll="100ms")
-        job = self.lab.put(do="insert", ms=1000)
+        job = self.lab.put(do="insert", ms=4000)
         self.lab.wait(job, "running")
         self.lab.sql(f"update trial_jobs set lease_token = gen_random_uuid() where id = {job}")
         log = self.lab.pg.log
@@ -238,9 +239,9 @@ class Alone(unittest.TestCase):
 
     def test_a_stop_hands_back_what_does_not_end_in_time(self):
         """D-29: TERM; the attempt does not count."""
-        one = self.lab.worker("one", lease="20s", poll="100ms", grace="500ms")
+        one = self.lab.worker("one", lease="20s", poll="100ms", grace="3s")
         wait_for("the table of events is there", 60, lambda: self.lab.sql("select to_regclass('athena_job_events') is not null") == "t")
-        slow, quick = self.lab.put(do="insert", ms=60000), self.lab.put(do="insert", ms=600)
+        slow, quick = self.lab.put(do="insert", ms=60000), self.lab.put(do="insert", ms=2500)
         for job in (slow, quick):
             self.lab.wait(job, "running")
         self.assertEqual(one.stop(), 0)
