@@ -77,10 +77,10 @@ class Upkeep(unittest.TestCase):
         self.sql(sql, name)
         return name
 
-    def sql(self, text, database):
-        """As pg.run(), from any thread."""
+    def sql(self, text, database, times=1):
+        """As pg.run(), from any thread. Each time is a transaction of its own; the statements of a text share one."""
         return self.pg.program("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.pg.folder, "-U", "postgres", "-d", database,
-                               "-c", text)
+                               *("-c", text) * times)
 
     def server(self, database, upkeep="", more="", **kw):
         server = self.lab.athena({}, config=config(self.pg, database, upkeep, more), **kw)
@@ -407,7 +407,7 @@ class Upkeep(unittest.TestCase):
 
         def read():
             while not stop.is_set():
-                seen.extend(self.sql("select count(*) from gateway_request_log;\n" * 50, db).split())
+                seen.extend(self.sql("select count(*) from gateway_request_log", db, times=50).split())
         readers = [threading.Thread(target=read) for _ in range(4)]
         for reader in readers:
             reader.start()

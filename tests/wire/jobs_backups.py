@@ -105,6 +105,8 @@ class Backups:
         wait_for("the databases are connected", 20, lambda: server.get("/ready").json["clients"]["connected"] >= len(clients))
         wait_for("the queue is there", 60, lambda: self.ask(
             "select count(*) from pg_attribute where attrelid = to_regclass('backup_jobs') and attname = 'unique_key'") == "1")
+        wait_for("it shows among the daemons", 20, lambda: self.ask(
+            f"select count(*) from daemon_runtime_registry where daemon_id = '{daemon}' and last_seen_at > now() - interval '60 s'") == "1")
         return server
 
     # ---- the tables, and what is done to them ----
