@@ -559,7 +559,7 @@ class Upkeep(unittest.TestCase):
         wait_for("it waits", 20, lambda: self.ticks(server, "connection_monitor", "failed") >= 3)
         self.assertEqual(self.value("select count(*) from client_connections", db), "0")
         self.after_ticks(server, "daemon_heartbeat")
-        self.assertIn("could not extend file", self.lines(server))
+        wait_for("it is said", 20, lambda: "could not extend file" in self.lines(server))
 
     def test_control_plane_absent_at_start(self):
         """jobs D-35: what could not begin at the start begins when the database is there."""
@@ -594,7 +594,7 @@ class Upkeep(unittest.TestCase):
         self.assertEqual(self.value("select (select count(*) from daemon_runtime_registry), (select count(*) from gateway_request_log)", db), "0|1")
         self.assertEqual([k for k in metrics(server) if "retention_worker" in k], [])
         self.assertNotEqual(self.value("select count(*) from client_connections", db), "0")
-        self.assertIn("API runtime skips daemon-owned background workers", self.lines(server))
+        wait_for("it is said", 20, lambda: "API runtime skips daemon-owned background workers" in self.lines(server))
 
     def test_gates(self):
         """A gate that is shut keeps its tick from running, and its name out of the registry."""
@@ -643,7 +643,7 @@ class Upkeep(unittest.TestCase):
         servers = [self.server(db, env={"ATHENA_DAEMON_ID": "twin"}) for _ in range(2)]
         self.wait_value("two rows that are live", "select count(*) from daemon_runtime_registry where daemon_id like 'twin%' and last_seen_at > "
                         "now() - interval '3 s' having count(distinct metadata_json->>'pid') = 2", db, "2", 40)
-        self.assertTrue(any('daemon id \"twin\"' in self.lines(s) or 'daemon id "twin"' in self.lines(s) for s in servers))
+        wait_for("it is said", 20, lambda: any('daemon id "twin"' in self.lines(s) for s in servers))
         time.sleep(4)
         self.assertEqual(self.value("select count(*) from daemon_runtime_registry where last_seen_at > now() - interval '3 s'", db), "2")
 
