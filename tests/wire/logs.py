@@ -12,6 +12,7 @@ Lines recorded with enforcement on are played against a second server that enfor
 import json
 import re
 import time
+import uuid
 
 import wire
 
@@ -21,6 +22,7 @@ VOLATILE = {"request_id", "athena_version", "duration_ms", "trace_id", "resource
 TABLES = ("gateway_request_log", "gateway_operation_log", "gateway_route_request_log")
 UNKNOWN_THEN = {"status_code", "duration_ms", "cached", "cache_lookup_outcome", "cache_source", "operation", "table_name"}
 NOT_COMPARED = {"host", "request_id", "time", "duration_ms", "cache_key", "cache_key_hashed", "trace_id", "resource_id"}
+REFUSED = {"method": "POST", "path": "/gateway/fetch", "headers": {}, "body": "{}"}
 LINE = re.compile(r"(?P<time>[\d:.T+-]+Z?)\s+(?P<level>[A-Z]+) (?:(?P<span>http\.request\{.*?\}): )?(?P<target>[\w:]+): (?P<rest>.*)")
 
 
@@ -60,7 +62,13 @@ class Follower:
         return found
 
     def settle(self):
-        """Until nothing has come for a while."""
+        """Until what was asked before has come, which a request of our own that is logged behind it shows, and nothing more for a while."""
+        path = f"/{uuid.uuid4()}"
+        self.server.get(path)
+        end, shown = time.monotonic() + 20, ""
+        while path not in shown and time.monotonic() < end:
+            shown += "\n".join(line for lines in self.more().values() for line in lines)
+            time.sleep(0.02)
         quiet = time.monotonic()
         while time.monotonic() - quiet < 0.3:
             if any(self.more().values()):
@@ -70,7 +78,7 @@ class Follower:
     def lines_of(self, request):
         answer = wire.ask(self.server, request, [("gw.test:4252", "gw.test")])
         found = {"success": [], "error": []}
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while time.monotonic() < end and not any("request completed" in x for lines in found.values() for x in lines):
             time.sleep(0.02)
             for name, lines in self.more().items():
@@ -107,14 +115,19 @@ class Rows:
     def __init__(self, ask):
         self.ask = ask
 
-    def of(self, request_id, counts):
-        """When as many as `counts` says are there, and no more have come for a while."""
-        text = " union all ".join(f"(select '{t}', jsonb_agg(to_jsonb(r) order by r.id) from {t} r where request_id = '{request_id}')" for t in TABLES)
-        end, quiet, before = time.monotonic() + 10, 0, None
+    def of(self, request_id, counts, behind):
+        """When as many as `counts` says are there and those of the refused request behind it, and no more have come for a while."""
+        text = " union all ".join(f"(select '{t}', jsonb_agg(to_jsonb(r) order by r.id), count(*) filter (where request_id = '{behind}') from "
+                                  f"{t} r where request_id in ('{request_id}', '{behind}'))" for t in TABLES)
+        end, quiet, before = time.monotonic() + 20, 0, None
         while quiet < 2:
-            lines = (line.partition("|") for line in self.ask(text).splitlines())
-            found = {t: json.loads(rows) if rows else [] for t, _, rows in lines}
-            missing = any(len(found[t]) < counts[t] for t in TABLES) and time.monotonic() < end
+            found, late = {}, 0
+            for line in self.ask(text).splitlines():
+                table, _, rest = line.partition("|")
+                rows, _, those = rest.rpartition("|")
+                found[table] = [row for row in json.loads(rows or "[]") if row["request_id"] == request_id]
+                late += table != "gateway_route_request_log" and those == "0"
+            missing = (late or any(len(found[t]) < counts[t] for t in TABLES)) and time.monotonic() < end
             quiet = 0 if missing or found != before else quiet + 1
             before = found
             time.sleep(0.1)
@@ -151,11 +164,13 @@ def play(server, enforcing, ask, score):
     followers = {"enforcement on": Follower(enforcing)}
     usual = Follower(server)
     for line in wire.recorded("admin-logs"):
-        answer, have = followers.get(line["note"], usual).lines_of(line["request"])
+        follower = followers.get(line["note"], usual)
+        answer, have = follower.lines_of(line["request"])
         found = [("status", f"{line['status']} recorded, {answer.status} seen")] if answer.status != line["status"] else []
         for name in have:
             found += file_gaps(f"{name}_log", line[f"{name}_log"], have[name])
-        new = rows.of(answer.headers.get("x-athena-request-id", ""), {table: len(line[table]) for table in TABLES})
+        behind, _ = follower.lines_of(REFUSED)
+        new = rows.of(answer.headers.get("x-athena-request-id", ""), {table: len(line[table]) for table in TABLES}, behind.headers["x-athena-request-id"])
         for table in TABLES:
             found += row_gaps(table, line[table], new[table])
         found += final_gaps(new, answer.status)

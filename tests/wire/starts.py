@@ -148,10 +148,15 @@ def client_gaps(start, probe):
 
 
 def file_gaps(start, files):
-    time.sleep(0.3)  # sinks write in batches
+    time.sleep(0.3)  # sinks write in batches: what is to be empty has this time to be wrong
+    end = time.monotonic() + 10
     for path, state in files.items():
         path = start.put(path)
-        seen = "missing" if not os.path.exists(path) else "has lines" if os.path.getsize(path) else "empty"
+        while True:
+            seen = "missing" if not os.path.exists(path) else "has lines" if os.path.getsize(path) else "empty"
+            if seen == state or time.monotonic() > end:
+                break
+            time.sleep(0.05)
         if seen != state:
             yield f"file:{os.path.basename(path)}", f"{state} recorded, {seen} seen"
 
