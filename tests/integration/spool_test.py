@@ -185,7 +185,7 @@ class SpoolTest(unittest.TestCase):
         s = self.server()
         self.asked -= 1
         self.expect_all()
-        self.assertIn("are torn", self.said(s))
+        wait_for("it is said", 20, lambda: "are torn" in self.said(s))
         s.stop()
 
     def test_full_it_lets_the_oldest_go_and_counts_them(self):
