@@ -511,15 +511,29 @@ void db_client_digest(struct db_client *c, uint8_t ret[32])
 
 /* ---- up or down ---- */
 
-void client_is_up(struct db_client *c, const ath_err *why)
+/* An attempt at what the client led to before says nothing of where it leads to now. */
+static bool set_up(struct db_client *c, const struct db_target *through, const ath_err *why)
 {
-    bool was_down, was_up;
+    const struct db_client *owner = c->of ? c->of : c;
+    bool was_down, was_up, news = false;
 
-    if (atomic_load(&c->gate) == DB_SHUT)
-        return; /* an attempt that was under way */
-    was_down = atomic_exchange(&c->down, why != NULL);
-    was_up = atomic_exchange(&c->up, why == NULL);
-    if (why ? was_down : was_up)
+    pthread_mutex_lock(&lock);
+    if (owner->target == through && atomic_load(&c->gate) != DB_SHUT) {
+        was_down = atomic_exchange(&c->down, why != NULL);
+        was_up = atomic_exchange(&c->up, why == NULL);
+        news = why ? !was_down : !was_up;
+    }
+    if (news && why) {
+        free(c->down_reason);
+        c->down_reason = mem_dup_z(why->message);
+    }
+    pthread_mutex_unlock(&lock);
+    return news;
+}
+
+void client_is_up(struct db_client *c, const struct db_target *through, const ath_err *why)
+{
+    if (!set_up(c, through, why))
         return;
     if (!why) {
         atomic_store(&c->since_ns, clock_wall_ns());
@@ -527,10 +541,6 @@ void client_is_up(struct db_client *c, const ath_err *why)
                   "client \"%s\" is connected", c->shown);
         return;
     }
-    pthread_mutex_lock(&lock);
-    free(c->down_reason);
-    c->down_reason = mem_dup_z(why->message);
-    pthread_mutex_unlock(&lock);
     log_write(c->direct || c->of ? ATH_DEBUG : ATH_WARN, "athena::pool",
               "could not connect to client \"%s\": %s", c->shown, why->message);
 }

@@ -34,8 +34,9 @@ static inline struct db_loop *db_loop_of(ath_loop *l)
 /* The client's target as it is now, referenced; NULL: it was removed, or never had one. */
 struct db_target *client_target(struct db_client *c);
 
-/* The database answered (why NULL), or an attempt to connect failed. Logs changes. Any thread. */
-void client_is_up(struct db_client *c, const ath_err *why);
+/* The database answered (why NULL), or an attempt to connect failed; nothing, when the client leads
+ * elsewhere than `through` by now. Logs changes. Any thread. */
+void client_is_up(struct db_client *c, const struct db_target *through, const ath_err *why);
 
 /* See db_on_unheard(). */
 void client_unheard(struct db_client *c, ath_loop *l);

@@ -471,8 +471,9 @@ static void on_ready(struct pgconn *c)
     if (!c->served) {
         c->served = true;
         p->opening_n--;
-        p->fails = 0;
-        client_is_up(p->client, NULL);
+        if (c->target == p->target)
+            p->fails = 0;
+        client_is_up(p->client, c->target, NULL);
     }
     if (c->session) {
         session_ready(c);
@@ -549,13 +550,15 @@ static void trip_lost(struct pgpool *p, struct trip *t, const ath_err *why)
     }
 }
 
-static void on_connect_failed(struct pgpool *p, const ath_err *why)
+static void on_connect_failed(struct pgpool *p, const struct db_target *through, const ath_err *why)
 {
     p->opening_n--;
+    if (through != p->target)
+        return; /* it leads elsewhere now */
     p->fails++;
     p->rotate++;
     p->retry_ms = loop_now_ms(p->loop) + backoff_ms(p);
-    client_is_up(p->client, why);
+    client_is_up(p->client, through, why);
     if (!is_down(p))
         return;
     fail_line(p, &p->shared);
@@ -575,7 +578,7 @@ static void on_lost(struct pgconn *c, const ath_err *why)
         session_lost(c);
     forget(p, c);
     if (opening)
-        on_connect_failed(p, why);
+        on_connect_failed(p, c->target, why);
     flush_later(p);
 }
 
@@ -743,6 +746,18 @@ void pgpool_warm(struct pgpool *p)
     arm(p);
 }
 
+/* Nobody waits until one at a silent host is given up. */
+static void close_attempts(struct pgpool *p)
+{
+    list_each (node, next, &p->opening) {
+        struct pgconn *c = list_entry(node, struct pgconn, node);
+        if (c->session || !list_empty(&c->trips))
+            continue;
+        p->opening_n--;
+        pgpool_close_conn(p, c);
+    }
+}
+
 static void take_target(struct pgpool *p, struct db_target *target)
 {
     target_unref(p->target);
@@ -750,6 +765,7 @@ static void take_target(struct pgpool *p, struct db_target *target)
     p->fails = p->rotate = 0;
     list_each (node, next, &p->idle)
         pgpool_close_conn(p, list_entry(node, struct pgconn, node));
+    close_attempts(p);
     flush_later(p);
 }
 

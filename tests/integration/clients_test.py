@@ -2,6 +2,7 @@
 """The catalogue of clients: two servers on one control plane, changed over HTTP and behind their backs."""
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -286,6 +287,23 @@ class Changing(Case):
             self.do(server, "PATCH", "/admin/clients/dead", {"pg_uri": self.uri("two")})
             self.assertEqual(self.who(server, "dead"), "two")
             self.do(server, "DELETE", "/admin/clients/dead")
+
+    def test_attempts_at_the_old_database_say_nothing_of_the_new_one(self):
+        """A host that takes connections and is silent: who is sent elsewhere waits for none of them, and their end changes nothing."""
+        server = self.server(self.control())
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            uri = f"postgres://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/x?sslmode=disable"
+            said = self.do(server, "POST", "/admin/clients", {"client_name": "moved", "pg_uri": uri}, 201)["data"]
+            self.assertIs(said["runtime"]["pool_connected"], False)
+            attempt, _ = silent.accept()
+            said = self.do(server, "PATCH", "/admin/clients/moved", {"pg_uri": self.uri("two")})["data"]
+            self.assertIs(said["runtime"]["pool_connected"], True)
+            with attempt:
+                attempt.settimeout(20)
+                while attempt.recv(4096):
+                    pass
+            for _ in range(20):
+                self.assertEqual(self.who(server, "moved"), "two")
 
     def test_a_variable_and_a_binding_lead_to_the_database(self):
         control = self.control()
