@@ -751,7 +751,7 @@ static void close_attempts(struct pgpool *p)
 {
     list_each (node, next, &p->opening) {
         struct pgconn *c = list_entry(node, struct pgconn, node);
-        if (c->session || !list_empty(&c->trips))
+        if (c->served || c->session || !list_empty(&c->trips))
             continue;
         p->opening_n--;
         pgpool_close_conn(p, c);
