@@ -54,7 +54,8 @@ class Dev(unittest.TestCase):
     def start(self, *words):
         """In the foreground of its own, until it has said where it is."""
         p = subprocess.Popen(self.command(*(words or ("--port", "0"))), text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # whoever runs us may ignore it
         self.running.append(p)
         said = ""
         for line in p.stdout:
