@@ -266,6 +266,7 @@ drop table gateway_route_request_log, ip_addresses_statistics;
                 return [line for line in f if "sink-postgres" in line and "WARN" in line and of in line]
         for table in ('"athena_log_writers"', '"ip_addresses_statistics"'):
             wait_for(f"{table} is said to be missing", 20, lambda: said(table))
+            self.assertEqual(len(said(table)), 1, said(table))
         self.sql("create schema logs; alter table gateway_request_log set schema logs; alter database control set search_path = logs, public")
         self.sql("alter table gateway_operation_log rename to moved")
         for _ in range(3):
