@@ -15,6 +15,7 @@ import time
 import uuid
 
 import wire
+from lab import wait_for
 
 COMPARED = ("athena::http", "athena_rs::gateway_trace")
 # Ids, versions and times, and what only a write has.
@@ -63,12 +64,13 @@ class Follower:
 
     def settle(self):
         """Until what was asked before has come, which a request of our own that is logged behind it shows, and nothing more for a while."""
-        path = f"/{uuid.uuid4()}"
+        path, shown = f"/{uuid.uuid4()}", []
+
+        def there():
+            shown.extend(line for lines in self.more().values() for line in lines)
+            return any(path in line for line in shown)
         self.server.get(path)
-        end, shown = time.monotonic() + 20, ""
-        while path not in shown and time.monotonic() < end:
-            shown += "\n".join(line for lines in self.more().values() for line in lines)
-            time.sleep(0.02)
+        wait_for("a request of our own is logged", 20, there)
         quiet = time.monotonic()
         while time.monotonic() - quiet < 0.3:
             if any(self.more().values()):
